@@ -102,7 +102,6 @@ pub mod exposed {
         use super::Secret;
 
         /// Writes the value itself, or null.
-        #[expect(clippy::ref_option, reason = "the shape serde calls")]
         pub fn serialize<S: Serializer>(secret: &Option<Secret<String>>, serializer: S) -> Result<S::Ok, S::Error> {
             match secret {
                 Some(secret) => serializer.serialize_some(secret.expose()),

@@ -1,7 +1,7 @@
 //! Where session rows rest. This layer knows bytes and keys, not what is in them.
 //!
 //! One row per session with two halves: the *session half* (who) and the *tokens half* (what they may do), written apart, so that no
-//! late write of one can undo the other. Backends implement [`SessionBackend`] and see sealed bytes only; [`SealedStore`] seals
+//! late write of one can undo the other. Backends implement [`SessionBackend`] and see sealed bytes only; `SealedStore` seals
 //! and opens them. `docs/architecture.md` has the table of what is sealed with what.
 
 use std::fmt;
@@ -14,33 +14,69 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::secret;
 
+#[cfg(any(test, feature = "test-util"))]
+mod flaky;
 mod keyring;
-pub use keyring::MasterKey;
+mod memory;
+mod sealed;
+mod session_id;
+mod session_store;
+mod signals;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(test, feature = "test-util"))]
+pub mod suite;
+mod sweep;
+
+#[cfg(any(test, feature = "test-util"))]
+pub use flaky::{FlakyBackend, Outage};
+pub use keyring::{Keyring, MasterKey};
+pub use memory::MemoryBackend;
+pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
+pub(crate) use session_id::SessionId;
+pub(crate) use session_store::USER;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteBackend;
+pub(crate) use sweep::sweep_until;
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A place where session rows rest. Values are opaque and already sealed; keys are digests; lifetimes are durations from now, by
-/// the store's own clock.
+/// the store's own clock. A row whose time is over is not there, swept or not.
 ///
-/// Every verb is atomic by itself. No verb creates a row but `insert` and `replace`: a late write never brings an ended session
-/// back. A *retired* row (see [`replace`](Self::replace)) answers `load` until its time is over; for all other verbs it is gone.
+/// Every verb is atomic by itself, also when its caller leaves in the middle: it then has happened as a whole or not at all. No verb
+/// creates a row but `insert` and `replace`: a late write never brings an ended session back. A *retired* row (see
+/// [`replace`](Self::replace)) still answers `load` until its time is over, and `remove` and `end_matching` take it; for all other
+/// verbs it is gone.
 #[async_trait]
 pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     /// Writes a new row and its terms. Never overwrites.
     ///
-    /// The row is committed before tombstones are looked up in a new statement; if one of the row's terms has a tombstone with
-    /// `issued_not_after >= row.issued_at`, the row is removed again and the answer is [`Inserted::Ended`]. With a `limit`, the
-    /// oldest live rows of that term beyond `max` are removed (reason [`Reason::Limit`]) and named.
-    async fn insert(&self, key: SessionKey, row: &NewRow, limit: Option<Limit>) -> Result<Inserted>;
+    /// If one of the row's terms has a tombstone with `issued_not_after >= row.issued_at`, no row stays and the answer is
+    /// [`Inserted::Ended`]. With a `limit`, the oldest live rows beyond it are removed (reason [`Reason::Limit`]) and named.
+    ///
+    /// Logins race with [`end_matching`](Self::end_matching), and one of the two must notice the other. A store that runs one writing
+    /// transaction after the other has that for nothing. In any other store each side first commits what it writes and then looks,
+    /// in a new statement, for what the other side wrote: `insert` commits the row, looks for tombstones and undoes itself.
+    async fn insert(&self, key: SessionKey, row: &NewRow, limit: Option<&Limit>) -> Result<Inserted>;
 
     /// Writes a new row in place of `old`, in one step. `old` retires for `retire`: it answers `load` with `retired` set, and
-    /// nothing else, until then; with a zero `retire` it is removed. A missing or already retired `old` is no error. Tombstones are
-    /// looked up as in [`insert`](Self::insert); if one matches, the new row is removed, and `old` stays retired or gone.
-    async fn replace(&self, old: SessionKey, retire: Duration, key: SessionKey, row: &NewRow) -> Result<Replaced>;
+    /// nothing else, until then; with a zero `retire` it is removed (reason [`Reason::ReplacedByOtherUser`]). A missing or already
+    /// retired `old` is no error. Tombstones and `limit` are as in [`insert`](Self::insert); if a tombstone matches, the new row
+    /// does not stay, and `old` is retired or gone all the same.
+    async fn replace(
+        &self,
+        old: SessionKey,
+        retire: Duration,
+        key: SessionKey,
+        row: &NewRow,
+        limit: Option<&Limit>,
+    ) -> Result<Replaced>;
 
-    /// Reads a row: both halves, card, version, in one read. Expired rows are not there.
+    /// Reads a row: both halves, card, version, in one read.
     async fn load(&self, key: SessionKey) -> Result<Option<Row>>;
 
     /// Writes the session half anew and extends the row's life to `live_for` from now. Never creates. With `reseal`, also writes
@@ -54,14 +90,15 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
         reseal: Option<&Reseal>,
     ) -> Result<Updated>;
 
-    /// Removes a row (also a retired one) and returns it, so that its newest refresh token can be revoked.
+    /// Removes a row (also a retired one) and returns it as it was last, so that its newest refresh token can be revoked.
     async fn remove(&self, key: SessionKey, reason: Reason) -> Result<Option<Row>>;
 
     /// Removes a row if its tokens half is still at version `expected`.
     async fn remove_if(&self, key: SessionKey, expected: u64, reason: Reason) -> Result<Updated>;
 
-    /// Ends every row that an [`Ending`] names. Tombstones are committed first, then rows are removed in a new statement; together
-    /// with `insert` that catches a login in flight in either order. Answers how many rows were removed.
+    /// Ends every row that an [`Ending`] names, retired ones too, and keeps its tombstones for [`TOMBSTONE_LIFE`], so that a login
+    /// in flight does not come to life after it; see [`insert`](Self::insert) for the order. Of two tombstones on one term the later
+    /// `issued_not_after` stays. Answers how many rows were removed.
     async fn end_matching(&self, ending: &Ending) -> Result<u64>;
 
     /// Live rows that carry any of these terms, oldest first.
@@ -71,16 +108,17 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     async fn scan(&self, cursor: Cursor) -> Result<Page>;
 
     /// Writes the tokens half if its version is `expected`; the version then is `expected + 1`. The version alone decides, not who
-    /// holds the lease.
+    /// holds the lease. A lease that is kept goes on at the new version.
     async fn swap_tokens(&self, key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Result<Swapped>;
 
     /// Takes the right to use this row's refresh token for `ttl`, if the tokens half is at version `expected` and nobody holds it.
     async fn take_lease(&self, key: SessionKey, expected: u64, ttl: Duration) -> Result<Taken>;
 
-    /// Extends a lease that is still held by this owner at this version.
+    /// Extends a lease to `ttl` from now, if its owner holds it, its time has not run out, and the tokens half is at its version.
+    /// Otherwise it is lost: `Moved`, or `Gone` with its row.
     async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Updated>;
 
-    /// Gives a lease back. A lease that is not held any more is no error.
+    /// Gives a lease back, if its owner holds it. A lease that is not held any more is no error and tells nobody.
     async fn release_lease(&self, lease: &Lease) -> Result<()>;
 
     /// Marks `digest` as used for `ttl`. The first caller wins.
@@ -96,7 +134,7 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     async fn take_once(&self, digest: Digest) -> Result<Option<Vec<u8>>>;
 
     /// Removes what has expired: rows, claims, values, tombstones. Works in small steps that do not block other callers for long.
-    /// Answers how many rows were removed.
+    /// Sends no signal: whoever watches a row knows when its time is over. Answers how many rows were removed.
     async fn remove_expired(&self) -> Result<u64>;
 
     /// Whether the store answers.
@@ -112,7 +150,7 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 pub enum Error {
     /// The store cannot be reached, does not answer in time, or holds something newer than this program reads.
-    #[error("the store is unavailable: {0}")]
+    #[error("{0}")]
     Unavailable(String),
     /// A blob does not open under its own key: flipped, moved, or written by somebody else.
     #[error("a stored value does not open: {0}")]
@@ -205,6 +243,8 @@ pub struct Row {
     pub issued_at: Timestamp,
     /// The row was replaced by a newer login and answers only a little longer; its tokens may not be refreshed.
     pub retired: bool,
+    /// How long the row lives from now if nothing touches it.
+    pub expires_in: Duration,
 }
 
 /// What [`SessionBackend::touch`] writes beside the session half when keys have rotated.
@@ -218,11 +258,11 @@ pub struct Reseal {
     pub tokens: Option<(u64, Vec<u8>)>,
 }
 
-/// At most `max` live rows may carry `term`.
-#[derive(Clone, Copy, Debug)]
+/// At most `max` live rows may carry any of these terms.
+#[derive(Clone, Debug)]
 pub struct Limit {
-    /// The subject's term.
-    pub term: IndexKey,
+    /// The subject's term under every key: rows sealed before a rotation count too.
+    pub any_of: Vec<IndexKey>,
     /// How many rows stay, the new one included.
     pub max: NonZeroU32,
 }
@@ -244,12 +284,14 @@ pub enum Inserted {
 /// What became of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// The new row is there. `old` is the row it replaced, as it was before it retired, if it was live.
+    /// The new row is there.
     Replaced {
-        /// The replaced row, if there was a live one.
+        /// The replaced row as it was before it retired, if there was a live one.
         old: Option<Row>,
+        /// Rows removed to keep the limit.
+        evicted: Vec<SessionKey>,
     },
-    /// A tombstone was there for the new row.
+    /// A tombstone was there for the new row. The old one is retired or gone.
     Ended,
     /// A row with the new key is there already. Nothing was changed.
     Exists,
@@ -299,6 +341,13 @@ pub struct Lease {
     pub after_expiry: bool,
 }
 
+impl Lease {
+    /// A lease with a fresh random owner, for a backend to write down.
+    pub fn new(key: SessionKey, version: u64, after_expiry: bool) -> Self {
+        Self { key, version, owner: secret::random(), after_expiry }
+    }
+}
+
 /// What became of [`SessionBackend::take_lease`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -335,9 +384,9 @@ pub struct Ending {
 /// One kind of row to end.
 #[derive(Clone, Debug)]
 pub struct EndingTarget {
-    /// A row must carry all of these. Never empty.
+    /// A row must carry all of these. An empty list names no row.
     pub all_of: Vec<IndexKey>,
-    /// Rows of logins younger than this stay.
+    /// Rows of logins younger than this stay; one of exactly this time goes.
     pub issued_not_after: Option<Timestamp>,
 }
 
@@ -351,7 +400,7 @@ pub struct Tombstone {
 }
 
 /// How long tombstones are kept: longer than a login attempt lives.
-pub const TOMBSTONE_LIFE: Duration = Duration::from_secs(75 * 60);
+pub const TOMBSTONE_LIFE: Duration = Duration::from_mins(75);
 
 /// Why a session ended, in the words its tabs are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -417,7 +466,7 @@ pub enum Signal {
         /// Why.
         reason: Reason,
     },
-    /// The row was retired by a newer login.
+    /// The row was retired by a newer login of the same person.
     Replaced {
         /// The row.
         key: SessionKey,
@@ -437,3 +486,33 @@ pub enum Signal {
     /// Signals may have been missed; read again what matters.
     Lost,
 }
+
+impl Signal {
+    /// What `replace` tells about the old row: it retired, or it was ended at once.
+    pub fn replaced(old: SessionKey, retire: Duration) -> Self {
+        if retire.is_zero() {
+            Self::Ended { key: old, reason: Reason::ReplacedByOtherUser }
+        } else {
+            Self::Replaced { key: old }
+        }
+    }
+}
+
+/// Opens the store that `url` names: `memory:`, `sqlite:PATH` (a file, created if it is missing).
+///
+/// # Errors
+/// `Unavailable` if it cannot be opened, or if this build has no such store; the text says which.
+#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "stores that are files or servers wait"))]
+pub async fn open(url: &str) -> Result<Arc<dyn SessionBackend>> {
+    match url.split_once(':') {
+        Some(("memory", "")) => Ok(Arc::new(MemoryBackend::new())),
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", path)) => Ok(Arc::new(SqliteBackend::open(path).await?)),
+        _ => Err(Error::Unavailable(format!("this build knows {KNOWN_URLS}"))),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+const KNOWN_URLS: &str = "`memory:` and `sqlite:PATH`";
+#[cfg(not(feature = "sqlite"))]
+const KNOWN_URLS: &str = "`memory:`";

@@ -1,0 +1,111 @@
+//! [`FlakyBackend`]: a store that can be made to fail, for tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::{
+    Claimed, Cursor, Digest, Ending, Error, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow, Page, Reason,
+    Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
+};
+
+/// How a [`FlakyBackend`] behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outage {
+    /// It works.
+    #[default]
+    None,
+    /// Every call is answered `Unavailable` and does nothing.
+    Unavailable,
+    /// No call is ever answered, and none does anything.
+    Hangs,
+    /// Every call is done, but its answer is lost: `Unavailable`.
+    LosesAnswers,
+    /// Every call is done, after a while.
+    Slow,
+}
+
+/// Another store, and a switch for its outages. Signals always pass.
+#[derive(Debug)]
+pub struct FlakyBackend {
+    inner: Arc<dyn SessionBackend>,
+    outage: Mutex<Outage>,
+    calls: AtomicU64,
+}
+
+impl FlakyBackend {
+    /// A store that works, until it is [`set`](Self::set) to fail.
+    pub fn new(inner: Arc<dyn SessionBackend>) -> Self {
+        Self { inner, outage: Mutex::default(), calls: AtomicU64::new(0) }
+    }
+
+    /// How many calls there were, answered or not.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Changes how calls from now on are answered.
+    pub fn set(&self, outage: Outage) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+    }
+
+    async fn pass<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        match outage {
+            Outage::None => call.await,
+            Outage::Unavailable => Err(Error::Unavailable("simulated outage".to_owned())),
+            Outage::Hangs => std::future::pending().await,
+            Outage::LosesAnswers => {
+                call.await?;
+                Err(Error::Unavailable("simulated loss of the answer".to_owned()))
+            }
+            Outage::Slow => {
+                tokio::time::sleep(SLOW).await;
+                call.await
+            }
+        }
+    }
+}
+
+macro_rules! pass_through {
+    ($($verb:ident($($name:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl SessionBackend for FlakyBackend {
+            $(async fn $verb(&self, $($name: $kind),*) -> Result<$answer> {
+                self.pass(self.inner.$verb($($name),*)).await
+            })*
+
+            fn watch(&self) -> BoxStream<'static, Signal> {
+                self.inner.watch()
+            }
+        }
+    };
+}
+
+pass_through! {
+    insert(key: SessionKey, row: &NewRow, limit: Option<&Limit>) -> Inserted;
+    replace(old: SessionKey, retire: Duration, key: SessionKey, row: &NewRow, limit: Option<&Limit>) -> Replaced;
+    load(key: SessionKey) -> Option<Row>;
+    touch(key: SessionKey, live_for: Duration, session: &[u8], reseal: Option<&Reseal>) -> Updated;
+    remove(key: SessionKey, reason: Reason) -> Option<Row>;
+    remove_if(key: SessionKey, expected: u64, reason: Reason) -> Updated;
+    end_matching(ending: &Ending) -> u64;
+    list_matching(any_of: &[IndexKey]) -> Vec<Listed>;
+    scan(cursor: Cursor) -> Page;
+    swap_tokens(key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Swapped;
+    take_lease(key: SessionKey, expected: u64, ttl: Duration) -> Taken;
+    renew_lease(lease: &Lease, ttl: Duration) -> Updated;
+    release_lease(lease: &Lease) -> ();
+    claim(digest: Digest, ttl: Duration) -> Claimed;
+    unclaim(digest: Digest) -> ();
+    put_once(digest: Digest, sealed: &[u8], ttl: Duration) -> ();
+    take_once(digest: Digest) -> Option<Vec<u8>>;
+    remove_expired() -> u64;
+    ping() -> ();
+}
+
+const SLOW: Duration = Duration::from_millis(50);
