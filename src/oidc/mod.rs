@@ -1,3 +1,34 @@
 //! What the specs say. Knows HTTP to providers; knows no axum, no store, no browser.
+//!
+//! `relying_party.rs` holds the verbs in the order of a login; each other file is one thing they use. Types of the `openidconnect`
+//! and `oauth2` crates do not leave this module.
+
+mod authorization;
+mod cached;
+mod claims;
+mod error;
+mod http;
+mod id_token;
+mod jws;
+mod metadata;
 mod options;
+mod provider;
+mod relying_party;
+mod response;
+mod token_endpoint;
+mod token_set;
+mod userinfo;
+
+pub use claims::{Claims, Identity};
+pub use error::{
+    DiscoveryReason, Error, ErrorCode, IdTokenReason, KeysReason, Outage, ResponseReason, Sent, TokenResponseReason,
+    UserInfoReason,
+};
 pub use options::{Algorithm, ClientAuth, ClientOptions, ProviderOptions, ResponseMode};
+
+pub(crate) use authorization::{Asked, LoginAttempt};
+pub(crate) use http::ProviderHttp;
+pub(crate) use provider::Provider;
+pub(crate) use relying_party::{Authenticated, RelyingParty};
+pub(crate) use response::AuthorizationResponse;
+pub(crate) use token_set::{AccessToken, TokenSet};

@@ -33,7 +33,7 @@ impl ProviderOptions {
         Self {
             name: name.into(),
             issuer: issuer.into(),
-            clock_skew: Duration::from_secs(60),
+            clock_skew: Duration::from_mins(1),
             id_token_alg: Algorithm::RS256,
             trusted_audiences: Vec::new(),
             acr_order: Vec::new(),

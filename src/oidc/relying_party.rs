@@ -1,0 +1,229 @@
+//! The protocol as verbs: a provider and our registration there.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::authorization::{Asked, LoginAttempt, authorization_url};
+use super::claims::{Claims, Identity};
+use super::error::{Error, IdTokenReason, ResponseReason, Sent, TokenResponseReason};
+use super::id_token::{self, Expected, IdToken, Nonce};
+use super::jws::Jws;
+use super::metadata::ProviderMetadata;
+use super::options::ClientOptions;
+use super::provider::Provider;
+use super::response::AuthorizationResponse;
+use super::token_set::TokenSet;
+use super::{token_endpoint, userinfo};
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+/// A [`Provider`] and what we are to it.
+#[derive(Clone, Debug)]
+pub(crate) struct RelyingParty {
+    provider: Arc<Provider>,
+    client: Arc<ClientOptions>,
+}
+
+/// The result of a login: proved, not yet stored.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) identity: Identity,
+    pub(crate) claims: Claims,
+    pub(crate) acr: Option<String>,
+    pub(crate) auth_time: Option<Timestamp>,
+    /// `iat` of the ID token.
+    pub(crate) issued_at: Timestamp,
+    pub(crate) tokens: TokenSet,
+}
+
+impl RelyingParty {
+    pub(crate) fn new(provider: Arc<Provider>, client: Arc<ClientOptions>) -> Self {
+        Self { provider, client }
+    }
+
+    /// The issuer, as configured.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.provider.options.issuer
+    }
+
+    /// Our `client_id`.
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client.client_id
+    }
+
+    /// Where to send the browser, and what to keep until it comes back. `note` is base64url and comes back with the response.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Discovery`: the provider's metadata cannot be had. Nothing is kept.
+    pub(crate) async fn begin_login(&self, asked: &Asked, note: Option<&str>) -> Result<(Url, LoginAttempt), Error> {
+        let metadata = self.provider.metadata().await?;
+        let attempt = LoginAttempt::new(asked, self.provider.clock.now());
+        Ok((authorization_url(&metadata, &self.client, &attempt, asked, note), attempt))
+    }
+
+    /// Judges a response to `attempt`: who sent it, and whether it brings a code. No call to the token endpoint is made.
+    ///
+    /// # Errors
+    /// `Response`, `Refused`; `Unavailable` or `Discovery` if the metadata are not at hand and cannot be had.
+    pub(crate) async fn check_response(&self, response: AuthorizationResponse) -> Result<Secret<String>, Error> {
+        if response.is_from_another(self.issuer()) {
+            return Err(Error::Response(ResponseReason::Issuer));
+        }
+        let metadata = self.provider.metadata().await?;
+        response.code(self.issuer(), metadata.promises_issuer)
+    }
+
+    /// Exchanges the code for tokens and checks what came back. Nothing is stored.
+    ///
+    /// # Errors
+    /// `Unavailable` if the provider cannot be asked within its timeout (per call); `TokenEndpoint` and `TokenResponse` if it does
+    /// not give tokens; `IdToken` if a check of OIDC Core §3.1.3.7 fails; `UserInfo` if it does not agree.
+    pub(crate) async fn finish_login(
+        &self,
+        attempt: &LoginAttempt,
+        code: &Secret<String>,
+    ) -> Result<Authenticated, Error> {
+        let provider = &self.provider;
+        let metadata = provider.metadata().await?;
+        // A code can be sent once, so everything else that can be missing is fetched before.
+        provider.await_keys().await?;
+        let sent_at = provider.clock.now();
+        let tokens = token_endpoint::redeem(&provider.http, &metadata, &self.client, code, attempt, sent_at).await?;
+        // The code is spent, whatever becomes of the calls that follow.
+        self.authenticate(attempt, &metadata, tokens).await.map_err(|error| error.having_sent(Sent::Perhaps))
+    }
+
+    /// Finds out who the tokens speak of.
+    async fn authenticate(
+        &self,
+        attempt: &LoginAttempt,
+        metadata: &ProviderMetadata,
+        tokens: TokenSet,
+    ) -> Result<Authenticated, Error> {
+        let IdToken { subject, sid, issued_at, auth_time, acr, claims } = self.check_login(attempt, &tokens).await?;
+        let mut claims = Claims::from_id_token(claims);
+        if self.client.userinfo
+            && let Some(endpoint) = &metadata.userinfo_endpoint
+        {
+            let access_token = &tokens.access.value;
+            claims.merge(userinfo::fetch(&self.provider, endpoint, self.client_id(), access_token, &subject).await?);
+        }
+        let identity =
+            Identity { issuer: self.issuer().to_owned(), client_id: self.client_id().to_owned(), subject, sid };
+        Ok(Authenticated { identity, claims, acr, auth_time, issued_at, tokens })
+    }
+
+    /// Asks for a new access token. What the answer leaves out is taken from `tokens`.
+    ///
+    /// A returned ID token is held against `identity` and the last one, with the keys at hand; no further call is made
+    /// (OIDC Core §12.2; it came straight from the token endpoint).
+    ///
+    /// # Errors
+    /// As [`finish_login`](Self::finish_login). `TokenEndpoint(invalid_grant)` alone says that the refresh token is dead.
+    pub(crate) async fn refresh(
+        &self,
+        tokens: &TokenSet,
+        refresh_token: &Secret<String>,
+        identity: &Identity,
+    ) -> Result<TokenSet, Error> {
+        let provider = &self.provider;
+        let metadata = provider.metadata().await?;
+        let sent_at = provider.clock.now();
+        let answer = token_endpoint::refresh(&provider.http, &metadata, &self.client, refresh_token, sent_at).await?;
+        if let Some(id_token) = &answer.id_token {
+            let nonce = tokens.id_token.as_ref().and_then(|last| nonce_of(last.expose()));
+            self.check_refreshed(id_token, &answer, nonce.as_deref(), identity).map_err(Error::IdToken)?;
+        }
+        Ok(tokens.renewed(answer))
+    }
+
+    /// Tells the provider to forget a refresh token. A provider without a revocation endpoint is told nothing.
+    ///
+    /// # Errors
+    /// `Unavailable`, `TokenEndpoint`.
+    pub(crate) async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), Error> {
+        let metadata = self.provider.metadata().await?;
+        match &metadata.revocation_endpoint {
+            Some(endpoint) => token_endpoint::revoke(&self.provider.http, endpoint, &self.client, refresh_token).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Where the provider ends its own session (RP-Initiated Logout §2). `None` if it has no such endpoint, or if its metadata are
+    /// not at hand: logging out does not wait for a provider.
+    pub(crate) fn end_session_url(
+        &self,
+        id_token_hint: Option<&Secret<String>>,
+        state: &Secret<String>,
+    ) -> Option<Secret<String>> {
+        let mut url = self.provider.metadata_at_hand()?.end_session_endpoint.clone()?;
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(hint) = id_token_hint {
+                query.append_pair("id_token_hint", hint.expose());
+            }
+            query
+                .append_pair("client_id", self.client_id())
+                .append_pair("post_logout_redirect_uri", self.client.post_logout_redirect_uri.as_str())
+                .append_pair("state", state.expose());
+        }
+        Some(Secret::new(url.into()))
+    }
+
+    async fn check_login(&self, attempt: &LoginAttempt, tokens: &TokenSet) -> Result<IdToken, Error> {
+        let compact = tokens.id_token.as_ref().ok_or(Error::TokenResponse(TokenResponseReason::NoIdToken))?;
+        let jws = Jws::parse(compact.expose()).map_err(Error::IdToken)?;
+        let claims = self.provider.verify(&jws, Error::IdToken).await?;
+        let nonce = attempt.nonce();
+        let expected = Expected {
+            provider: &self.provider.options,
+            client_id: self.client_id(),
+            now: self.provider.clock.now(),
+            nonce: Nonce::Exactly(nonce.expose()),
+            access_token: tokens.access.value.expose(),
+            max_age: attempt.max_age(),
+            authenticated_after: attempt.forces_authentication().then_some(attempt.issued_at),
+            acr_values: &attempt.acr_values,
+            subject: None,
+        };
+        id_token::verify(claims, &expected).map_err(Error::IdToken)
+    }
+
+    fn check_refreshed(
+        &self,
+        compact: &Secret<String>,
+        answer: &TokenSet,
+        nonce: Option<&str>,
+        identity: &Identity,
+    ) -> Result<(), IdTokenReason> {
+        let jws = Jws::parse(compact.expose())?;
+        let claims = match self.provider.verify_at_hand(&jws) {
+            Some(verified) => verified?,
+            // §3.1.3.7(6): TLS vouches for what comes straight from the token endpoint.
+            None => jws.unverified_payload()?,
+        };
+        let expected = Expected {
+            provider: &self.provider.options,
+            client_id: self.client_id(),
+            now: self.provider.clock.now(),
+            nonce: Nonce::AbsentOr(nonce),
+            access_token: answer.access.value.expose(),
+            max_age: None,
+            authenticated_after: None,
+            acr_values: &[],
+            subject: Some(&identity.subject),
+        };
+        id_token::verify(claims, &expected).map(drop)
+    }
+}
+
+/// The nonce of an ID token that was checked when it came.
+fn nonce_of(compact: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(compact.split('.').nth(1)?).ok()?;
+    let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+    claims.get("nonce")?.as_str().map(str::to_owned)
+}
