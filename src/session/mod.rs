@@ -1,5 +1,28 @@
-//! Who the browser is.
+//! Who the browser is: our own session, opened by a login and kept apart from the provider's.
+//!
+//! `Sessions` has the verbs. A session is one row with two halves; this module reads and writes the *session half* and hands the
+//! *tokens half* on to `tokens`.
+
+mod cookies;
+mod login_attempts;
+mod return_to;
+mod user;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use cookies::{CookiePolicy, Life};
+pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
+pub(crate) use return_to::{Place, ReturnTo, origin};
+pub use user::UserSession;
+
+use crate::clock::{Clock, Timestamp};
+use crate::oidc::{Authenticated, TokenSet};
+use crate::secret::Secret;
+use crate::store::{
+    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated,
+};
 
 /// Limits and names of sessions.
 #[derive(Clone, Debug)]
@@ -14,7 +37,7 @@ pub struct Options {
     /// The cookie's name without prefix.
     pub cookie_name: String,
     /// How many live sessions one subject may have; none means no limit.
-    pub max_per_subject: Option<std::num::NonZeroU32>,
+    pub max_per_subject: Option<NonZeroU32>,
 }
 
 impl Default for Options {
@@ -29,3 +52,270 @@ impl Default for Options {
         }
     }
 }
+
+/// The sessions of one frontend.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    store: SealedStore,
+    options: Arc<Options>,
+    /// Authentication context classes, weakest first.
+    acr_order: Arc<[String]>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A live session as it was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserSession,
+    tokens: TokenSet,
+    opened: Opened,
+}
+
+/// A session that was just opened.
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserSession,
+    /// Tokens of somebody else's session that this one took the place of: to be revoked.
+    pub(crate) displaced: Option<TokenSet>,
+}
+
+/// Why a login did not become a session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EstablishError {
+    /// The provider ended this login meanwhile.
+    #[error("the provider ended this login meanwhile")]
+    Ended,
+    /// The session that lives is of a stronger `acr`.
+    #[error("the login is weaker than the session it would replace")]
+    Weaker,
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What using a session does to its idle limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// It starts anew.
+    Extend,
+    /// It stays.
+    Leave,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        store: SealedStore,
+        options: Arc<Options>,
+        acr_order: Arc<[String]>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, options, acr_order, clock }
+    }
+
+    /// The store behind, for small sealed things and claims.
+    pub(crate) fn store(&self) -> &SealedStore {
+        &self.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Opens a session for somebody who was authenticated, under a fresh id. A `previous` session of the same person retires; one of
+    /// somebody else ends at once, and its tokens come back to be revoked.
+    ///
+    /// # Errors
+    /// `Ended`, `Weaker`: there is no new session, and `previous` is as it was (`Weaker`) or retired (`Ended`). `Store`.
+    pub(crate) async fn establish(
+        &self,
+        authenticated: Authenticated,
+        remember: bool,
+        previous: Option<&Loaded>,
+    ) -> Result<Established, EstablishError> {
+        let same_person = previous.is_some_and(|previous| previous.user.is_of(&authenticated.identity));
+        if same_person
+            && previous.is_some_and(|previous| self.is_weaker(authenticated.acr.as_deref(), previous.user.acr()))
+        {
+            return Err(EstablishError::Weaker);
+        }
+        let predecessor = previous.filter(|_| same_person).map(|previous| previous.opened.key);
+        let absolute = if remember { self.options.remember_absolute } else { self.options.absolute };
+        let tokens = authenticated.tokens.clone();
+        let user = UserSession::new(authenticated, remember, self.now(), absolute, predecessor);
+        let id = SessionId::random();
+        let displaced = self.write_new(id, &user, &tokens, previous, same_person).await?;
+        tracing::info!(session = %id.key().tag(), replaced = previous.is_some(), "session established");
+        Ok(Established { id, user, displaced })
+    }
+
+    /// The session with this id, if it lives. One that is past a limit, or of which a half does not open, is ended here.
+    ///
+    /// # Errors
+    /// `Unavailable` only: an outage is not an absence.
+    pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Loaded>, store::Error> {
+        let read = |found: Option<Opened>| found.map(|opened| Loaded::read(id, opened)).transpose();
+        let loaded = match self.store.load(&id).await.and_then(read) {
+            Ok(None) => return Ok(None),
+            Ok(Some(loaded)) => loaded,
+            Err(store::Error::Corrupt(what)) => {
+                tracing::error!(session = %id.key().tag(), what, "a session does not open and is ended");
+                self.store.remove_key(id.key(), Reason::Unreadable).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if !self.is_live(&loaded.user) {
+            self.store.remove_key(id.key(), Reason::Expired).await?;
+            return Ok(None);
+        }
+        Ok(Some(loaded))
+    }
+
+    /// Notes that a session was used: at most once per twentieth of the idle time, and never for a retired one.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) async fn touch(&self, loaded: &mut Loaded) -> Result<(), store::Error> {
+        let now = self.now();
+        if loaded.opened.retired || now.since(loaded.user.last_seen_at()) < self.options.idle / 20 {
+            return Ok(());
+        }
+        let seen = loaded.user.seen_at(now);
+        let life = self.row_life(&seen);
+        // A session that ended meanwhile stays ended; this request was let in before.
+        if self.store.touch(&loaded.opened, &seen.write(), life, &terms(&seen)).await? == Updated::Updated {
+            loaded.user = seen;
+        }
+        Ok(())
+    }
+
+    /// Ends a session, and the predecessor it may have. Answers its newest tokens, so that they can be revoked.
+    ///
+    /// # Errors
+    /// `Unavailable`: nothing is ended.
+    pub(crate) async fn end(&self, loaded: &Loaded, reason: Reason) -> Result<Option<TokenSet>, store::Error> {
+        let removed = match self.store.remove(&loaded.id, reason).await {
+            // It was read a moment ago and does not open now; it is gone all the same.
+            Err(store::Error::Corrupt(_)) => None,
+            removed => removed?,
+        };
+        if let Some(predecessor) = loaded.user.predecessor() {
+            self.store.remove_key(predecessor, reason).await?;
+        }
+        tracing::info!(session = %loaded.opened.key.tag(), ?reason, "session ended");
+        Ok(removed.as_ref().and_then(tokens_of))
+    }
+
+    /// Whether a session that was read is within its limits.
+    pub(crate) fn is_live(&self, user: &UserSession) -> bool {
+        !user.is_over(self.now(), self.options.idle)
+    }
+
+    /// How long a session has left: the smaller of what its limits leave.
+    pub(crate) fn time_left(&self, user: &UserSession) -> Duration {
+        user.idle_ends_at(self.options.idle).min(user.ends_at()).since(self.now())
+    }
+
+    /// When a session ends if nobody uses it.
+    pub(crate) fn idle_ends_at(&self, user: &UserSession) -> Timestamp {
+        user.idle_ends_at(self.options.idle)
+    }
+
+    async fn write_new(
+        &self,
+        id: SessionId,
+        user: &UserSession,
+        tokens: &TokenSet,
+        previous: Option<&Loaded>,
+        same_person: bool,
+    ) -> Result<Option<TokenSet>, EstablishError> {
+        let session = user.write();
+        let tokens = Secret::new(serde_json::to_vec(tokens).expect("tokens are plain data"));
+        let (card, terms, limit) = (user.card(), terms(user), self.options.max_per_subject);
+        let new = NewSession {
+            session: &session,
+            tokens: tokens.expose(),
+            card: &card,
+            terms: &terms,
+            issued_at: user.issued_at(),
+            live_for: self.row_life(user),
+        };
+        let Some(previous) = previous else {
+            return match self.store.insert(&id, &new, limit).await? {
+                Inserted::Inserted { .. } => Ok(None),
+                Inserted::Ended => Err(EstablishError::Ended),
+                Inserted::Exists => Err(id_collision()),
+            };
+        };
+        let retire = if same_person { RETIRE } else { Duration::ZERO };
+        match self.store.replace(previous.opened.key, retire, &id, &new, limit).await? {
+            Replaced::Replaced { old, .. } => {
+                Ok(old.filter(|_| !same_person).and_then(|row| tokens_of(&self.store.open(&previous.id, row).ok()?)))
+            }
+            Replaced::Ended => Err(EstablishError::Ended),
+            Replaced::Exists => Err(id_collision()),
+        }
+    }
+
+    /// Rows outlive their limits a little, so that it is our clock that judges them.
+    fn row_life(&self, user: &UserSession) -> Duration {
+        self.time_left(user) + ROW_SLACK
+    }
+
+    fn is_weaker(&self, new: Option<&str>, old: Option<&str>) -> bool {
+        let rank = |acr: Option<&str>| self.acr_order.iter().position(|known| Some(known.as_str()) == acr);
+        rank(new) < rank(old)
+    }
+}
+
+impl Loaded {
+    /// The row's key.
+    pub(crate) fn key(&self) -> SessionKey {
+        self.opened.key
+    }
+
+    /// Counts the writes of the tokens half.
+    pub(crate) fn tokens_version(&self) -> u64 {
+        self.opened.version
+    }
+
+    /// A newer login took this session's place; it answers a little longer, and its tokens may not be refreshed.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.opened.retired
+    }
+
+    /// The tokens.
+    pub(crate) fn tokens(&self) -> &TokenSet {
+        &self.tokens
+    }
+
+    /// Reads both halves: a session whose tokens cannot be read is of no use, and is better over than half alive.
+    fn read(id: SessionId, opened: Opened) -> store::Result<Self> {
+        let user = UserSession::read(opened.session()).ok_or(store::Error::Corrupt("the session half is not ours"))?;
+        let tokens = serde_json::from_slice(opened.tokens()?.expose());
+        let tokens = tokens.map_err(|_| store::Error::Corrupt("the tokens half is not ours"))?;
+        Ok(Self { id, user, tokens, opened })
+    }
+}
+
+fn tokens_of(opened: &Opened) -> Option<TokenSet> {
+    serde_json::from_slice(opened.tokens().ok()?.expose()).ok()
+}
+
+/// What a session can be found by without its cookie.
+fn terms(user: &UserSession) -> Vec<Term<'_>> {
+    let subject = user.subject();
+    match user.sid() {
+        Some(sid) => vec![Term::Subject(subject), Term::Sid(sid)],
+        None => vec![Term::Subject(subject), Term::SubjectWithoutSid(subject)],
+    }
+}
+
+fn id_collision() -> EstablishError {
+    EstablishError::Store(store::Error::Unavailable("two random ids were the same".to_owned()))
+}
+
+/// How long API calls that are under way with the old id may still use it.
+const RETIRE: Duration = Duration::from_secs(10);
+const ROW_SLACK: Duration = Duration::from_mins(2);

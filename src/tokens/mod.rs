@@ -1,5 +1,35 @@
 //! What the browser may do: from a session to the token that one call needs.
-use http::HeaderValue;
+
+mod flights;
+mod refresh;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use self::flights::Flights;
+use self::refresh::Refresher;
+use crate::oidc::{AccessToken, RelyingParty};
+use crate::session::{Loaded, Sessions};
+use crate::store::SessionId;
+
+/// Limits of token renewal.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// How long the right to use a refresh token lasts, unless it is renewed.
+    pub lease: Duration,
+    /// How long a call waits for a renewal if it has no token to go on with.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// Renewal under leases of this length, for calls that wait this long.
+    pub fn new(lease: Duration, patience: Duration) -> Self {
+        Self { lease, patience }
+    }
+}
 
 /// Which token a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +53,106 @@ pub enum Grant {
     Bearer(HeaderValue),
 }
 
-impl Grant {
-    /// Puts the token on a request. What stood there before is gone either way.
-    pub(crate) fn attach(&self, headers: &mut http::HeaderMap) {
-        headers.remove(http::header::AUTHORIZATION);
-        if let Self::Bearer(value) = self {
-            headers.insert(http::header::AUTHORIZATION, value.clone());
+/// Why a call gets no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no session, and the call needs one.
+    #[error("there is no session")]
+    NotAuthenticated,
+    /// The session is over, or its token has run out and cannot be renewed.
+    #[error("the session or its token has run out")]
+    SessionExpired,
+    /// The token has run out and the provider cannot be asked now.
+    #[error("the provider is unavailable")]
+    ProviderUnavailable,
+    /// The store cannot be asked now.
+    #[error("the store is unavailable")]
+    StoreUnavailable,
+}
+
+/// Gives out the access tokens of one frontend's sessions, renewed when they are due.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessTokens {
+    sessions: Sessions,
+    options: Options,
+    refresher: Refresher,
+}
+
+impl AccessTokens {
+    pub(crate) fn new(sessions: Sessions, relying_party: RelyingParty, options: Options) -> Self {
+        let refresher =
+            Refresher { sessions: sessions.clone(), relying_party, options, flights: Arc::new(Flights::new()) };
+        Self { sessions, options, refresher }
+    }
+
+    /// What a call under `policy` may carry. Notes that the session was used.
+    ///
+    /// # Errors
+    /// See [`Error`]. A cookie whose session is dead is `SessionExpired` also where no session is needed, never silently anonymous,
+    /// except under [`TokenPolicy::None`] without `session_required`, which does not look at sessions at all.
+    pub(crate) async fn grant(
+        &self,
+        session: Option<SessionId>,
+        policy: TokenPolicy,
+        session_required: bool,
+    ) -> Result<Grant, Error> {
+        let needed = policy == TokenPolicy::Required || session_required;
+        if policy == TokenPolicy::None && !session_required {
+            return Ok(Grant::None);
+        }
+        let Some(id) = session else {
+            return if needed { Err(Error::NotAuthenticated) } else { Ok(Grant::None) };
+        };
+        let loaded = self.sessions.load(id).await.map_err(|_| Error::StoreUnavailable)?;
+        let mut loaded = loaded.ok_or(Error::SessionExpired)?;
+        let grant = match policy {
+            TokenPolicy::None => Grant::None,
+            TokenPolicy::Required | TokenPolicy::Optional => Grant::bearer(&self.fresh(&loaded).await?),
+        };
+        self.sessions.touch(&mut loaded).await.map_err(|_| Error::StoreUnavailable)?;
+        Ok(grant)
+    }
+
+    /// Waits until no renewal is under way.
+    pub(crate) async fn drain(&self) {
+        self.refresher.drain().await;
+    }
+
+    async fn fresh(&self, loaded: &Loaded) -> Result<AccessToken, Error> {
+        let now = self.sessions.now();
+        let tokens = loaded.tokens();
+        let access = &tokens.access;
+        let (is_over, is_renewable) = (access.is_over(now), tokens.refresh.is_some() && !loaded.is_retired());
+        if !access.is_due(now) || !is_renewable {
+            return if is_over { Err(Error::SessionExpired) } else { Ok(access.clone()) };
+        }
+        let patience = if is_over { self.options.patience } else { BRIEF };
+        match self.refresher.renew(loaded, patience).await {
+            Ok(renewed) => Ok(renewed.access),
+            // An outage does not matter while the old token lives.
+            Err(failure) if failure.is_outage() && !is_over => Ok(access.clone()),
+            Err(failure) => Err(failure.into()),
         }
     }
 }
+
+impl Grant {
+    /// Puts the token on a request. What stood there before is gone either way.
+    pub(crate) fn attach(&self, headers: &mut HeaderMap) {
+        headers.remove(header::AUTHORIZATION);
+        if let Self::Bearer(value) = self {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+    }
+
+    fn bearer(access: &AccessToken) -> Self {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", access.value.expose()))
+            .expect("a token response with other characters is refused");
+        value.set_sensitive(true);
+        Self::Bearer(value)
+    }
+}
+
+/// How long a call whose token still lives waits for a newer one.
+const BRIEF: Duration = Duration::from_secs(1);

@@ -1,0 +1,223 @@
+//! Where to go after a login: a place among this frontend's assets, or nothing.
+//!
+//! A login link may come from anybody, and the request that follows it is same-origin and carries the session cookie. So it must
+//! lead to a page, never to an endpoint of ours or an API.
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+/// A checked destination. It comes back byte for byte, query and fragment included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReturnTo(String);
+
+/// What a destination is held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The frontend's URL; its path ends in `/`.
+    pub(crate) frontend: &'a Url,
+    /// The path of our own endpoints.
+    pub(crate) base_path: &'a str,
+    /// Whether a path is a proxied route, or another frontend's.
+    pub(crate) is_taken: &'a dyn Fn(&str) -> bool,
+}
+
+impl ReturnTo {
+    /// Accepts a path on this frontend (`/cart?x=1#y`) or an absolute URL with its origin. `None` for everything else: other origins,
+    /// anything below the base path or on a route, `\`, characters outside 0x21–0x7E, more than 2 048 bytes.
+    pub(crate) fn parse(input: &str, place: Place<'_>) -> Option<Self> {
+        let plain = input.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        if !plain || input.len() > LONGEST {
+            return None;
+        }
+        let origin = origin(place.frontend);
+        // `https:/shop.example/x` parses as ours, but is a relative reference to a browser that comes from us.
+        let is_absolute = input.get(..origin.len()).is_some_and(|start| start.eq_ignore_ascii_case(&origin));
+        if !is_absolute && !input.starts_with('/') {
+            return None;
+        }
+        let absolute = if is_absolute { input.to_owned() } else { format!("{origin}{input}") };
+        let url = Url::parse(&absolute).ok()?;
+        let ours = url.origin() == place.frontend.origin() && url.username().is_empty() && url.password().is_none();
+        if !ours || !is_asset(url.path(), place) {
+            return None;
+        }
+        // What a server further in may decode must not be another place.
+        let decoded = percent_decode_str(url.path()).decode_utf8().ok()?;
+        let decoded = Url::parse(&format!("{origin}{decoded}")).ok()?;
+        is_asset(decoded.path(), place).then_some(Self(input.to_owned()))
+    }
+
+    /// The frontend's start page.
+    pub(crate) fn start(frontend: &Url) -> Self {
+        Self(frontend.path().to_owned())
+    }
+
+    /// As it came in.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As an absolute URL on the frontend: nothing a browser could read as another host.
+    pub(crate) fn absolute(&self, frontend: &Url) -> String {
+        if self.0.starts_with('/') { format!("{}{}", origin(frontend), self.0) } else { self.0.clone() }
+    }
+
+    /// The absolute URL with a parameter added to its query, before the fragment.
+    pub(crate) fn absolute_with(&self, frontend: &Url, name: &str, value: &str) -> String {
+        let absolute = self.absolute(frontend);
+        let (before, fragment) = match absolute.split_once('#') {
+            Some((before, fragment)) => (before, Some(fragment)),
+            None => (absolute.as_str(), None),
+        };
+        let joint = if before.contains('?') { '&' } else { '?' };
+        let mut url = format!("{before}{joint}{name}={value}");
+        if let Some(fragment) = fragment {
+            url.push('#');
+            url.push_str(fragment);
+        }
+        url
+    }
+}
+
+/// The origin as a browser writes it, without a slash.
+pub(crate) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+fn is_asset(path: &str, place: Place<'_>) -> bool {
+    let below = |base: &str| path == base || path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+    path.starts_with(place.frontend.path())
+        // `/..//evil.example` is normalised to `//evil.example`.
+        && !path.contains("//")
+        && !below(place.base_path)
+        && !(place.is_taken)(path)
+}
+
+const LONGEST: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(input: &str) -> Option<ReturnTo> {
+        let frontend = Url::parse("https://shop.example/").expect("a URL");
+        let is_taken = |path: &str| path == "/api" || path.starts_with("/api/");
+        ReturnTo::parse(input, Place { frontend: &frontend, base_path: "/bff", is_taken: &is_taken })
+    }
+
+    #[test]
+    fn pages_come_back_byte_for_byte() {
+        let frontend = Url::parse("https://shop.example/").expect("a URL");
+        for page in [
+            "/",
+            "/cart",
+            "/cart?x=1&y=%2F#/a?b=%2F",
+            "/?q=a+b",
+            "/a;b=c/d",
+            "/bffx",
+            "/apix",
+            "/%C3%BC",
+            "/a/../b?c#d#e",
+            "/#//evil.example",
+            "/cart?next=https://evil.example/",
+            "/@evil.example",
+            "/a:b@c",
+        ] {
+            let parsed = parse(page).unwrap_or_else(|| panic!("{page} is a page"));
+            assert_eq!(parsed.absolute(&frontend), format!("https://shop.example{page}"));
+        }
+        let absolute = "https://shop.example/cart#x";
+        assert_eq!(parse(absolute).map(|page| page.absolute(&frontend)).as_deref(), Some(absolute));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for input in [
+            // another origin
+            "//evil.example",
+            "///evil.example",
+            "https://evil.example/",
+            "https://shop.example.evil.example/",
+            "http://shop.example/",
+            "https://shop.example:444/",
+            "https://shop.example@evil.example/",
+            "https://user@shop.example/",
+            "https:evil.example",
+            "https:/shop.example/x",
+            "https:shop.example/x",
+            "https:///shop.example/x",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/..//evil.example",
+            "/.//evil.example",
+            "/a/..//evil.example",
+            "/%2e%2e//evil.example",
+            // what a lax reader would take for another origin
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            " //evil.example",
+            "/\u{ff0f}evil.example",
+            "/%2fevil.example/..//",
+            // not a page
+            "/bff",
+            "/bff/logout",
+            "/bff/logout?sid=1",
+            "/x/../bff/logout",
+            "/%62ff/logout",
+            "/./bff/login",
+            "/api",
+            "/api/x",
+            "/x/%2e%2e/api/x",
+            "/%61pi/x",
+            "/a//b",
+            // not a place at all
+            "",
+            "cart",
+            "?x=1",
+            "#x",
+            ".",
+            "..",
+            "/ü",
+            "/a b",
+        ] {
+            assert_eq!(parse(input), None, "{input:?}");
+        }
+        assert_eq!(parse(&format!("/{}", "a".repeat(2048))), None);
+        assert!(parse(&format!("/{}", "a".repeat(2047))).is_some());
+    }
+
+    #[test]
+    fn a_frontend_below_a_path_keeps_to_it() {
+        let frontend = Url::parse("https://host.example/shop/").expect("a URL");
+        let place = Place { frontend: &frontend, base_path: "/shop/bff", is_taken: &|_| false };
+        assert!(ReturnTo::parse("/shop/cart", place).is_some());
+        assert!(ReturnTo::parse("/other/", place).is_none());
+        assert!(ReturnTo::parse("/shop/../other/", place).is_none());
+        assert!(ReturnTo::parse("/shop/bff/logout", place).is_none());
+    }
+
+    #[test]
+    fn a_parameter_is_added_before_the_fragment() {
+        let frontend = Url::parse("https://shop.example/").expect("a URL");
+        let with = |page: &str| parse(page).expect("a page").absolute_with(&frontend, "login_error", "login_required");
+        assert_eq!(with("/a#b?c"), "https://shop.example/a?login_error=login_required#b?c");
+        assert_eq!(with("/a?x=1"), "https://shop.example/a?x=1&login_error=login_required");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_ours_and_a_page(input in "[/\\\\.:@?#%a-f0-9_ \t-]{0,40}") {
+            let frontend = Url::parse("https://shop.example/").expect("a URL");
+            if let Some(accepted) = parse(&input) {
+                let url = Url::parse(&accepted.absolute(&frontend)).expect("a URL");
+                prop_assert_eq!(url.origin(), frontend.origin());
+                prop_assert!(!url.path().starts_with("//"));
+                prop_assert!(!url.path().starts_with("/bff/") && !url.path().starts_with("/api/"));
+            }
+        }
+    }
+}

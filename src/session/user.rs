@@ -1,0 +1,146 @@
+//! The session half: who somebody is, since when, and until when.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::oidc::{Authenticated, Claims, Identity};
+use crate::store::SessionKey;
+
+/// A person's session. Holds identity and times, never a token. At rest it is sealed with the browser's own id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserSession {
+    identity: Identity,
+    claims: Claims,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acr: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_time: Option<Timestamp>,
+    issued_at: Timestamp,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    ends_at: Timestamp,
+    remember: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    predecessor: Option<[u8; 32]>,
+}
+
+impl UserSession {
+    pub(super) fn new(
+        authenticated: Authenticated,
+        remember: bool,
+        now: Timestamp,
+        absolute: Duration,
+        predecessor: Option<SessionKey>,
+    ) -> Self {
+        let Authenticated { identity, claims, acr, auth_time, issued_at, tokens: _ } = authenticated;
+        Self {
+            identity,
+            claims,
+            acr,
+            auth_time,
+            issued_at,
+            created_at: now,
+            last_seen_at: now,
+            ends_at: now + absolute,
+            remember,
+            predecessor: predecessor.map(|key| *key.as_bytes()),
+        }
+    }
+
+    /// Issuer, client and subject.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// `sub`: never empty, unique at the issuer.
+    pub fn subject(&self) -> &str {
+        &self.identity.subject
+    }
+
+    /// What ID token and UserInfo said at login.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The authentication context class of the login, if the provider said it.
+    pub fn acr(&self) -> Option<&str> {
+        self.acr.as_deref()
+    }
+
+    /// When the person authenticated at the provider, if it said so.
+    pub fn auth_time(&self) -> Option<Timestamp> {
+        self.auth_time
+    }
+
+    /// When this session began.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When it was last used, to a twentieth of the idle time.
+    pub fn last_seen_at(&self) -> Timestamp {
+        self.last_seen_at
+    }
+
+    /// The absolute limit.
+    pub fn ends_at(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// The login asked to be remembered: the cookie outlives the browser.
+    pub fn is_remembered(&self) -> bool {
+        self.remember
+    }
+
+    pub(super) fn sid(&self) -> Option<&str> {
+        self.identity.sid.as_deref()
+    }
+
+    pub(super) fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    pub(super) fn predecessor(&self) -> Option<SessionKey> {
+        self.predecessor.map(SessionKey::from_bytes)
+    }
+
+    /// Whether it belongs to the same person at the same provider and client.
+    pub(super) fn is_of(&self, identity: &Identity) -> bool {
+        let ours = &self.identity;
+        ours.issuer == identity.issuer && ours.client_id == identity.client_id && ours.subject == identity.subject
+    }
+
+    pub(super) fn is_over(&self, now: Timestamp, idle: Duration) -> bool {
+        now >= self.ends_at.min(self.idle_ends_at(idle))
+    }
+
+    /// A remembered session has its absolute limit only: it is to be there tomorrow.
+    pub(super) fn idle_ends_at(&self, idle: Duration) -> Timestamp {
+        if self.remember { self.ends_at } else { self.last_seen_at + idle }
+    }
+
+    pub(super) fn seen_at(&self, now: Timestamp) -> Self {
+        Self { last_seen_at: now, ..self.clone() }
+    }
+
+    /// What works without the cookie: sealed under the master key alone, so it holds nothing about the person.
+    pub(super) fn card(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Card {
+            created_at: Timestamp,
+            remember: bool,
+        }
+        serde_json::to_vec(&Card { created_at: self.created_at, remember: self.remember })
+            .expect("a card is plain data")
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a session is plain data")
+    }
+
+    pub(super) fn read(plain: &[u8]) -> Option<Self> {
+        serde_json::from_slice(plain).ok()
+    }
+}
