@@ -9,3 +9,5 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod tokens;
+
+mod tls;

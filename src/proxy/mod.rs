@@ -1,3 +1,30 @@
 //! How a call reaches an API.
+//!
+//! `route` finds the allow-list entry, `path` and `upstream` make the address that cannot leave the upstream's base path,
+//! `headers` and `caching` decide what passes each way, `forward` carries request and answer through as streams, and
+//! `upgrade` joins WebSockets. Knows no session and no cookie of ours by meaning: the edge says which names are never passed.
+
+mod body;
+mod caching;
+mod client;
+mod cookies;
+mod error;
+mod forward;
+mod headers;
+mod hops;
+mod location;
+mod path;
 mod route;
+mod upgrade;
+mod upstream;
+
 pub use route::{CsrfPolicy, RouteOptions};
+
+pub(crate) use body::StreamError;
+pub(crate) use client::Client;
+pub(crate) use error::Error;
+pub(crate) use forward::{ForwardContext, forward};
+pub(crate) use hops::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+pub(crate) use route::{FindError, Route, RouteTable, RouteTableError};
+pub(crate) use upgrade::Upgrades;
+pub(crate) use upstream::UpstreamError;

@@ -1,0 +1,246 @@
+//! Bodies that stream through: bounded in size towards the upstream, and in silence both ways.
+//!
+//! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
+//! `Authorization` or `Forwarded` from them unchecked.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Why a stream broke off after it had begun.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StreamError {
+    /// Nothing came for the route's `idle_timeout`.
+    #[error("the stream stalled")]
+    Stalled,
+    /// More came than the route allows.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// The browser's side broke off.
+    #[error("the request broke off")]
+    Interrupted,
+    /// The upstream's side broke off.
+    #[error("the upstream's answer broke off")]
+    Upstream(#[source] hyper::Error),
+}
+
+/// An upstream's answer on its way to the browser.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    incoming: Incoming,
+    silence: Silence,
+}
+
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self { incoming, silence: Silence::new(idle_timeout) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+                ready!(self.silence.poll_over(cx));
+                return Poll::Ready(Some(Err(StreamError::Stalled)));
+            };
+            self.silence.end();
+            match frame {
+                Some(Ok(frame)) if frame.is_trailers() => {}
+                frame => return Poll::Ready(frame.map(|frame| frame.map_err(StreamError::Upstream))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A browser's request body on its way to the upstream. Pooled clients carry one type of body, so this is it.
+pub(crate) enum RequestBody {
+    /// There is none: nothing is allocated or timed.
+    Empty,
+    /// There is one.
+    Streamed(Box<Streamed>),
+}
+
+/// A body with its limits.
+pub(crate) struct Streamed {
+    body: UnsyncBoxBody<Bytes, StreamError>,
+    left: u64,
+    silence: Silence,
+    upload: Arc<Upload>,
+}
+
+impl RequestBody {
+    /// Wraps a body, and gives the eye that follows it. `None` if a declared length is over `max_body` already.
+    pub(super) fn new<B>(body: B, max_body: u64, idle_timeout: Duration) -> Option<(Self, Option<Arc<Upload>>)>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        if body.is_end_stream() {
+            return Some((Self::Empty, None));
+        }
+        if body.size_hint().lower() > max_body {
+            return None;
+        }
+        let upload = Arc::new(Upload::new());
+        let streamed = Streamed {
+            // Why the browser's side broke off changes nothing for anybody.
+            body: body.map_err(|_| StreamError::Interrupted).boxed_unsync(),
+            left: max_body,
+            silence: Silence::new(idle_timeout),
+            upload: Arc::clone(&upload),
+        };
+        Some((Self::Streamed(Box::new(streamed)), Some(upload)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(streamed) => streamed.poll_piece(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed(streamed) => streamed.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed(streamed) => streamed.body.size_hint(),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                self.upload.reached(Phase::AwaitingBrowser);
+                ready!(self.silence.poll_over(cx));
+                self.upload.reached(Phase::Interrupted);
+                return Poll::Ready(Some(Err(StreamError::Stalled)));
+            };
+            self.silence.end();
+            let frame = match frame.transpose() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    self.upload.reached(Phase::Sent);
+                    return Poll::Ready(None);
+                }
+                Err(error) => {
+                    self.upload.reached(Phase::Interrupted);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                return Poll::Ready(Some(self.take(data)));
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Frame<Bytes>, StreamError> {
+        let Some(left) = self.left.checked_sub(data.len() as u64) else {
+            self.upload.reached(Phase::TooLarge);
+            return Err(StreamError::TooLarge);
+        };
+        self.left = left;
+        self.upload.reached(if self.body.is_end_stream() { Phase::Sent } else { Phase::AwaitingUpstream });
+        Ok(Frame::data(data))
+    }
+}
+
+/// How far a request body has come; seen by the call that waits for the answer's head.
+#[derive(Debug)]
+pub(super) struct Upload(Mutex<(Phase, Instant)>);
+
+/// What an upload waits for, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A connection.
+    Unsent,
+    /// The browser's next piece.
+    AwaitingBrowser,
+    /// Room for the next piece on the upstream's side.
+    AwaitingUpstream,
+    /// All of it is on its way.
+    Sent,
+    /// The browser stalled or broke off.
+    Interrupted,
+    /// It was over the limit.
+    TooLarge,
+}
+
+impl Upload {
+    fn new() -> Self {
+        Self(Mutex::new((Phase::Unsent, Instant::now())))
+    }
+
+    /// The phase, and since when nothing has moved.
+    pub(super) fn phase(&self) -> (Phase, Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reached(&self, phase: Phase) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Being asked again does not make the browser any less late.
+        if phase != Phase::AwaitingBrowser || now.0 != Phase::AwaitingBrowser {
+            *now = (phase, Instant::now());
+        }
+    }
+}
+
+/// Limits how long a stream may give nothing. The timer is made at the first wait, so short answers never have one.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+impl Silence {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: None, running: false }
+    }
+
+    fn end(&mut self) {
+        self.running = false;
+    }
+
+    /// Ready when the limit is over. Counts from the first call since [`Silence::end`].
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        if !self.running {
+            self.running = true;
+            timer.as_mut().reset(Instant::now() + self.limit);
+        }
+        timer.as_mut().poll(cx)
+    }
+}

@@ -1,0 +1,184 @@
+//! One call: a browser's request in, the upstream's answer out, both as streams.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::client::legacy;
+use tokio::time::Instant;
+
+use super::body::{Phase, RequestBody, ResponseBody, Upload};
+use super::client::Versions;
+use super::error::Error;
+use super::hops::ClientHops;
+use super::route::{Route, RouteOptions, WorkerScripts};
+use super::upgrade::{self, Upgrades};
+use super::{headers, path};
+use crate::tokens::Grant;
+
+/// What a call needs to know of the frontend and connection it came in by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForwardContext<'a> {
+    /// Who called.
+    pub(crate) hops: &'a ClientHops,
+    /// The header that proves to us that a call comes from our page.
+    pub(crate) csrf_header: &'a HeaderName,
+    /// How the names of our cookies start, of every frontend on this host.
+    pub(crate) own_cookies: &'a [String],
+    /// Where open WebSockets are kept.
+    pub(crate) upgrades: &'a Upgrades,
+}
+
+/// Sends a request to the route's upstream and gives back its answer as it streams in. The request has passed every check of
+/// the edge, and `route` was found for its path and method. Dropping the future or the answer's body cancels the call.
+///
+/// Redirects are relayed, never followed. A WebSocket is joined in a task of `context.upgrades`.
+///
+/// # Errors
+/// Before anything is sent: `MethodNotAllowed` (CONNECT, TRACE), `WorkerScriptRefused`, `PathRejected`, `BodyTooLarge` (declared).
+/// Afterwards: `BodyTooLarge` (streamed), `RequestInterrupted`, `UpstreamUnavailable`, `UpstreamTimeout`. What breaks after the
+/// answer's head is an error of its body.
+pub(crate) async fn forward<B>(
+    route: &Route,
+    mut request: Request<B>,
+    grant: &Grant,
+    context: &ForwardContext<'_>,
+) -> Result<Response<ResponseBody>, Error>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let options = &route.options;
+    check(route, &request)?;
+    let browser = upgrade::asked(&mut request);
+    let (mut outgoing, upload) = outgoing(route, request, context)?;
+    grant.attach(outgoing.headers_mut());
+    let mut versions = Versions::Any;
+    if browser.is_some() {
+        upgrade::announce(outgoing.headers_mut());
+        versions = Versions::Http1;
+    }
+    let asked = outgoing.uri().clone();
+    let call = route.upstream.client.request(outgoing, versions);
+    let mut answer = head(call, upload.as_ref(), options).await?;
+    headers::returning(answer.headers_mut(), route, context.own_cookies, &asked);
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        switch(&mut answer, browser, options.idle_timeout, context.upgrades)?;
+    }
+    *answer.version_mut() = Version::HTTP_11;
+    answer.extensions_mut().clear();
+    Ok(answer.map(|incoming| ResponseBody::new(incoming, options.idle_timeout)))
+}
+
+fn check<B>(route: &Route, request: &Request<B>) -> Result<(), Error> {
+    if !route.allows(request.method()) {
+        return Err(Error::MethodNotAllowed { allow: route.allow().clone() });
+    }
+    if route.worker_scripts == WorkerScripts::Refuse && is_worker_script(request.headers()) {
+        return Err(Error::WorkerScriptRefused);
+    }
+    Ok(())
+}
+
+/// Whether the browser would run the answer as a worker of our origin (Service Workers §4, Fetch §2.2.5 destinations).
+fn is_worker_script(headers: &HeaderMap) -> bool {
+    let says = |name: &str, words: &[&[u8]]| {
+        headers.get_all(name).iter().any(|value| words.iter().any(|word| value.as_bytes().eq_ignore_ascii_case(word)))
+    };
+    says("service-worker", &[b"script"]) || says("sec-fetch-dest", &[b"serviceworker", b"sharedworker", b"worker"])
+}
+
+/// The request as the upstream sees it, all but its token, and the eye on its body.
+fn outgoing<B>(
+    route: &Route,
+    request: Request<B>,
+    context: &ForwardContext<'_>,
+) -> Result<(Request<RequestBody>, Option<Arc<Upload>>), Error>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let options = &route.options;
+    let (parts, body) = request.into_parts();
+    let uri = route
+        .upstream
+        .join(&options.path, parts.uri.path(), parts.uri.query())
+        .map_err(|path::PathRejected| Error::PathRejected)?;
+    let (body, upload) = RequestBody::new(body, options.max_body, options.idle_timeout)
+        .ok_or(Error::BodyTooLarge { limit: options.max_body })?;
+    let declares_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+    let mut outgoing = Request::new(body);
+    *outgoing.method_mut() = parts.method;
+    *outgoing.uri_mut() = uri;
+    *outgoing.headers_mut() = parts.headers;
+    headers::outgoing(outgoing.headers_mut(), route, context);
+    frame(&mut outgoing, declares_length);
+    Ok((outgoing, upload))
+}
+
+/// Declares the length of the body as it was read, not as the browser's headers said: two lengths are how requests are smuggled.
+fn frame(request: &mut Request<RequestBody>, declares_length: bool) {
+    let Some(length) = request.body().size_hint().exact() else { return };
+    let expects_length = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    if length > 0 || declares_length || expects_length {
+        request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// Waits for the answer's head. The route's timeout counts from the end of the upload; while a body is on its way each piece has
+/// the idle timeout.
+async fn head(
+    call: legacy::ResponseFuture,
+    upload: Option<&Arc<Upload>>,
+    options: &RouteOptions,
+) -> Result<Response<Incoming>, Error> {
+    let mut call = pin!(call);
+    let started = Instant::now();
+    loop {
+        let (phase, since) = upload.map_or((Phase::Sent, started), |upload| upload.phase());
+        let limit = match phase {
+            Phase::AwaitingBrowser | Phase::AwaitingUpstream => options.idle_timeout,
+            Phase::Unsent | Phase::Sent | Phase::Interrupted | Phase::TooLarge => options.timeout,
+        };
+        let deadline = since + limit;
+        let outcome = tokio::time::timeout_at(deadline, &mut call).await;
+        let phase_now = upload.map_or((Phase::Sent, started), |upload| upload.phase());
+        match outcome {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => return Err(broken(phase_now.0, &error, options)),
+            Err(_) if phase_now != (phase, since) => {}
+            Err(_) if phase == Phase::AwaitingBrowser => return Err(Error::RequestInterrupted),
+            Err(_) => return Err(Error::UpstreamTimeout),
+        }
+    }
+}
+
+fn broken(phase: Phase, error: &legacy::Error, options: &RouteOptions) -> Error {
+    match phase {
+        Phase::TooLarge => Error::BodyTooLarge { limit: options.max_body },
+        Phase::Interrupted => Error::RequestInterrupted,
+        Phase::Unsent | Phase::AwaitingBrowser | Phase::AwaitingUpstream | Phase::Sent => Error::unavailable(error),
+    }
+}
+
+/// Joins both ends of a WebSocket.
+fn switch(
+    answer: &mut Response<Incoming>,
+    browser: Option<OnUpgrade>,
+    idle_timeout: Duration,
+    upgrades: &Upgrades,
+) -> Result<(), Error> {
+    let Some(browser) = browser else {
+        return Err(Error::UpstreamUnavailable { cause: "it switched protocols without being asked".to_owned() });
+    };
+    upgrades.join(browser, hyper::upgrade::on(&mut *answer), idle_timeout);
+    upgrade::announce(answer.headers_mut());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

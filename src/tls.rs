@@ -1,0 +1,139 @@
+//! TLS for both sides, on one cryptographic provider that is named here and never installed for the process.
+//!
+//! One [`client_config`] serves the upstreams and the provider's HTTP client (reqwest takes it as its preconfigured backend), so
+//! the same roots are trusted everywhere.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// Why there is no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// The extra roots are no PEM certificates, or none is among them.
+    #[error("the extra roots hold no readable certificate")]
+    Roots(#[source] Option<pem::Error>),
+    /// An extra root is no certificate authority that can be used.
+    #[error("an extra root cannot be used")]
+    Root(#[source] rustls::Error),
+    /// A PEM file cannot be read, or holds nothing of the kind.
+    #[error("{path} cannot be read", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The certificate does not fit the key, or the provider supports neither.
+    #[error("certificate and key cannot be used together")]
+    Certificate(#[source] rustls::Error),
+}
+
+/// What our own calls trust: the system's roots and those in `ca_pem`. Without ALPN: each client sets its own.
+///
+/// A system without roots is no error: everything may be on loopback, or below `ca_pem`.
+///
+/// # Errors
+/// `Roots`, `Root`: `ca_pem` is not what it should be.
+pub(crate) fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Error> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(native.certs);
+    if roots.is_empty() && ca_pem.is_none() {
+        tracing::warn!(errors = native.errors.len(), "the system has no root certificates: https calls will fail");
+    }
+    for certificate in ca_pem.map(certificates).transpose()?.unwrap_or_default() {
+        roots.add(certificate).map_err(Error::Root)?;
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The listener's side: a certificate chain and its key from PEM files, HTTP/2 and HTTP/1.1 by ALPN.
+///
+/// # Errors
+/// `File`: one of them cannot be read. `Certificate`: they do not belong together.
+pub(crate) fn server_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::File { path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+        .map_err(unreadable(cert))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(Error::Certificate)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| Error::Roots(Some(error)))?;
+    if certificates.is_empty() { Err(Error::Roots(None)) } else { Ok(certificates) }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A certificate for `localhost` that is its own root: PEM of certificate and key, made anew each time.
+    pub(crate) fn localhost() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn extra_roots_must_hold_a_certificate() {
+        assert!(client_config(None).is_ok());
+        assert!(client_config(Some(localhost().0.as_bytes())).is_ok());
+        for pem in ["", "hello", &localhost().1] {
+            assert!(matches!(client_config(Some(pem.as_bytes())), Err(Error::Roots(_))), "{pem}");
+        }
+        let broken = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+        assert!(matches!(client_config(Some(broken.as_bytes())), Err(Error::Root(_))));
+    }
+
+    #[test]
+    fn a_listener_needs_a_certificate_and_its_own_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let ((cert, key), (_, other)) = (localhost(), localhost());
+        let (cert, key, other) = (file("cert", &cert), file("key", &key), file("other", &other));
+        let missing = directory.path().join("missing");
+        assert!(server_config(&cert, &key).is_ok());
+        assert!(matches!(server_config(&cert, &other), Err(Error::Certificate(_))));
+        assert!(matches!(server_config(&missing, &key), Err(Error::File { path, .. }) if path == missing));
+        assert!(matches!(server_config(&key, &key), Err(Error::File { path, .. }) if path == key));
+        assert!(matches!(server_config(&cert, &cert), Err(Error::File { path, .. }) if path == cert));
+    }
+
+    #[test]
+    fn the_providers_http_client_takes_the_same_configuration() {
+        let tls = client_config(None).unwrap();
+        reqwest::Client::builder().tls_backend_preconfigured(ClientConfig::clone(&tls)).build().unwrap();
+    }
+}
