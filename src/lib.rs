@@ -1,5 +1,6 @@
 //! Cloakroom, an OpenID Connect relying-party backend-for-frontend.
 
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod frontend;
@@ -10,4 +11,12 @@ pub mod session;
 pub mod store;
 pub mod tokens;
 
+mod error;
+mod guard;
+mod respond;
+mod routes;
+mod server;
 mod tls;
+
+pub use app::{Cloakroom, CloakroomBuilder};
+pub use error::Error;

@@ -1,0 +1,338 @@
+//! Puts the parts together: stores, providers, frontends, listeners, background tasks, shutdown.
+
+#[cfg(feature = "server")]
+mod run;
+mod serve;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt as _;
+use url::Url;
+
+#[cfg(feature = "server")]
+pub(crate) use run::{rehearse, serve};
+#[cfg(feature = "demo")]
+pub(crate) use run::{serve_on, until_told};
+pub use serve::ServeError;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
+use crate::guard::{self, access_log, forwarded};
+use crate::oidc::{Provider, ProviderHttp, RelyingParty};
+use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
+use crate::respond::{self, RequestId, RequestKind};
+use crate::routes::{self, Readiness};
+use crate::session::{CookiePolicy, Sessions};
+use crate::store::{self, Keyring, MasterKey, Scope, SealedStore, SessionBackend};
+use crate::tokens::{self, AccessTokens};
+use crate::{Error, tls};
+
+/// A whole Cloakroom: every frontend with its provider, sessions and routes.
+#[derive(Debug)]
+pub struct Cloakroom {
+    edge: Arc<Edge>,
+    admin: Router,
+    upgrades: Upgrades,
+    /// The end has begun: nothing new is accepted.
+    stopping: CancellationToken,
+    config: Config,
+}
+
+/// Puts a [`Cloakroom`] together.
+#[derive(Debug)]
+pub struct CloakroomBuilder {
+    config: Config,
+    backend: Option<Arc<dyn SessionBackend>>,
+    clock: Arc<dyn Clock>,
+    handlers: HashMap<String, Router>,
+}
+
+/// Why a Cloakroom could not be put together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The store cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Store(#[from] store::Error),
+    /// No master key, and a store that outlives the process.
+    #[error("there is no master key; `cloakroom keygen` makes one")]
+    NoKey,
+    /// Handlers were given for a frontend that is not configured.
+    #[error("there is no frontend {0:?} to add handlers to")]
+    NoSuchFrontend(String),
+    /// A root certificate cannot be used.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// A route's upstream cannot be used.
+    #[error("frontend {frontend}: {reason}")]
+    Routes {
+        /// The frontend.
+        frontend: String,
+        /// Which route, and why.
+        reason: String,
+    },
+    /// The SPA's files cannot be used.
+    #[error("frontend {frontend}: {reason}")]
+    Assets {
+        /// The frontend.
+        frontend: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+}
+
+impl BuildError {
+    /// The configuration has to be mended; nothing else would help.
+    pub fn is_misconfiguration(&self) -> bool {
+        !matches!(self, Self::Store(_))
+    }
+}
+
+impl Cloakroom {
+    /// Starts from a checked configuration.
+    pub fn builder(config: Config) -> CloakroomBuilder {
+        CloakroomBuilder { config, backend: None, clock: Arc::new(SystemClock), handlers: HashMap::new() }
+    }
+
+    /// Everything the public listener answers: `/bff/*`, proxied routes and the SPA of every frontend. A request must carry its
+    /// peer's address as `axum::extract::ConnectInfo<SocketAddr>` (or come through our own listener).
+    pub fn router(&self) -> Router {
+        Router::new()
+            .fallback(dispatch)
+            .with_state(self.edge.clone())
+            .layer(from_fn_with_state(self.edge.voice.clone(), guard::panic::catch))
+            .layer(from_fn(access_log::log))
+    }
+
+    /// Everything the admin listener answers.
+    pub fn admin_router(&self) -> Router {
+        self.admin.clone()
+    }
+
+    /// Waits for token renewals and revocations under way, and closes open WebSockets.
+    pub async fn drain(&self) {
+        self.upgrades.close().await;
+        for (frontend, _) in self.edge.frontends.iter() {
+            frontend.drain().await;
+        }
+    }
+}
+
+impl CloakroomBuilder {
+    /// Keeps sessions here instead of where the configuration says.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn SessionBackend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Judges limits by this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Adds an embedder's own handlers to a frontend, beside its endpoints and before its routes and files. They stand behind every
+    /// guard: calls must prove that they come from the frontend's page (the custom header, see `docs/security.md`), and
+    /// [`UserSession`](crate::session::UserSession) can be extracted: as it is (401 without a session) or as an `Option`.
+    #[must_use]
+    pub fn handlers(mut self, frontend: impl Into<String>, handlers: Router) -> Self {
+        self.handlers.insert(frontend.into(), handlers);
+        self
+    }
+
+    /// Opens the store and makes every frontend ready. Providers are discovered on first use, so they may be down.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub async fn build(self) -> Result<Cloakroom, BuildError> {
+        let Self { config, backend, clock, mut handlers } = self;
+        let known = |id: &String| config.frontends.iter().any(|frontend| frontend.id == *id);
+        if let Some(unknown) = handlers.keys().find(|id| !known(id)) {
+            return Err(BuildError::NoSuchFrontend(unknown.clone()));
+        }
+        let backend = match backend {
+            Some(backend) => backend,
+            None => store::open(&config.store.url).await?,
+        };
+        let keyring = Arc::new(Keyring::new(keys(&config)?).ok_or(BuildError::NoKey)?);
+        let tls =
+            tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| BuildError::Tls(error.to_string()))?;
+        let upgrades = Upgrades::default();
+        let mut foundry = Foundry {
+            config: &config,
+            backend: &backend,
+            keyring: &keyring,
+            client: proxy::Client::new(&tls),
+            tls,
+            clock: &clock,
+            providers: BTreeMap::new(),
+        };
+        let frontends =
+            config.frontends.iter().map(|options| foundry.frontend(options)).collect::<Result<Vec<_>, _>>()?;
+        let voice = frontends[0].voice().clone();
+        let stopping = CancellationToken::new();
+        let readiness = Readiness {
+            store: foundry.sealed(&config.frontends[0]),
+            providers: foundry.providers.into_values().collect(),
+            stopping: stopping.clone(),
+        };
+        let admin = routes::admin(readiness, config.server.hosts.clone().into(), voice.clone());
+        let frontends = frontends.into_iter().map(|frontend| {
+            let router = routes::frontend(&frontend, &upgrades, handlers.remove(frontend.id()).unwrap_or_default());
+            (frontend.url().clone(), (frontend, router))
+        });
+        let sweeping = CancellationToken::new();
+        tokio::spawn(store::sweep_until(backend, sweeping.clone()));
+        let edge = Edge {
+            frontends: FrontendTable::new(frontends),
+            trusted: config.server.trusted_proxies.clone().into(),
+            voice,
+            _sweeping: sweeping.drop_guard(),
+        };
+        Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, config })
+    }
+}
+
+/// The master keys; `memory:` may do without and gets a fresh one.
+fn keys(config: &Config) -> Result<Vec<MasterKey>, BuildError> {
+    match (config.keys.is_empty(), config.store.url == "memory:") {
+        (false, _) => Ok(config.keys.clone()),
+        (true, true) => Ok(vec![MasterKey::generate()]),
+        (true, false) => Err(BuildError::NoKey),
+    }
+}
+
+/// What frontends are made with.
+struct Foundry<'a> {
+    config: &'a Config,
+    backend: &'a Arc<dyn SessionBackend>,
+    keyring: &'a Arc<Keyring>,
+    client: proxy::Client,
+    tls: Arc<rustls::ClientConfig>,
+    clock: &'a Arc<dyn Clock>,
+    /// By name: frontends with the same provider share what was discovered.
+    providers: BTreeMap<String, Arc<Provider>>,
+}
+
+impl Foundry<'_> {
+    fn frontend(&mut self, options: &frontend::Options) -> Result<Frontend, BuildError> {
+        let relying_party = RelyingParty::new(self.provider(options)?, Arc::new(options.client.clone()));
+        let acr_order = options.provider.acr_order.clone().into();
+        let session_options = Arc::new(self.config.session.clone());
+        let sessions = Sessions::new(self.sealed(options), session_options, acr_order, self.clock.clone());
+        // One call to the provider, and a look at the store before and after it.
+        let patience = options.provider.timeout + 2 * self.config.store.timeout;
+        let token_options = tokens::Options::new(self.config.store.lease, patience);
+        let frontend = options.id.clone();
+        let refused =
+            |error: &RouteTableError| BuildError::Routes { frontend: frontend.clone(), reason: error.to_string() };
+        let unusable =
+            |error: &AssetsError| BuildError::Assets { frontend: frontend.clone(), reason: error.to_string() };
+        let parts = Parts {
+            tokens: AccessTokens::new(sessions.clone(), relying_party.clone(), token_options),
+            relying_party,
+            sessions,
+            cookies: CookiePolicy::new(&self.config.session.cookie_name, &options.url, self.shared_name(options)),
+            routes: RouteTable::new(options.routes.clone(), &self.client).map_err(|error| refused(&error))?,
+            assets: match &options.assets {
+                Some(assets) => {
+                    Some(Assets::new(assets, options.url.path(), &self.client).map_err(|error| unusable(&error))?)
+                }
+                None => None,
+            },
+            neighbours: self.neighbours(options),
+        };
+        Ok(Frontend::new(options.clone(), parts))
+    }
+
+    fn provider(&mut self, options: &frontend::Options) -> Result<Arc<Provider>, BuildError> {
+        let provider = &options.provider;
+        if let Some(known) = self.providers.get(&provider.name) {
+            return Ok(known.clone());
+        }
+        let http =
+            ProviderHttp::new(&self.tls, provider.timeout).map_err(|error| BuildError::Tls(error.to_string()))?;
+        let made = Arc::new(Provider::new(provider.clone(), http, self.clock.clone()));
+        self.providers.insert(provider.name.clone(), made.clone());
+        Ok(made)
+    }
+
+    fn sealed(&self, options: &frontend::Options) -> SealedStore {
+        let scope = Scope {
+            frontend: options.id.clone(),
+            issuer: options.provider.issuer.clone(),
+            client_id: options.client.client_id.clone(),
+        };
+        SealedStore::new(self.backend.clone(), self.keyring.clone(), scope, self.config.store.timeout)
+    }
+
+    /// The paths of frontends below this one.
+    fn neighbours(&self, options: &frontend::Options) -> Vec<String> {
+        let (ours, path) = (options.url.origin(), options.url.path());
+        let is_below = |url: &&Url| url.origin() == ours && url.path() != path && url.path().starts_with(path);
+        self.config.frontends.iter().map(|other| &other.url).filter(is_below).map(|url| url.path().to_owned()).collect()
+    }
+
+    /// The frontend's name, if its host is shared: cookies there need names of their own.
+    fn shared_name<'o>(&self, options: &'o frontend::Options) -> Option<&'o str> {
+        let same_host = |other: &&frontend::Options| other.url.origin() == options.url.origin();
+        (self.config.frontends.iter().filter(same_host).count() > 1).then_some(options.id.as_str())
+    }
+}
+
+/// What stands before all frontends.
+struct Edge {
+    frontends: FrontendTable<(Frontend, Router)>,
+    trusted: Arc<[ipnet::IpNet]>,
+    /// For requests that are no frontend's.
+    voice: respond::Voice,
+    /// Expired rows are removed as long as anybody is served.
+    _sweeping: DropGuard,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.frontends.iter().map(|(frontend, _)| frontend.id())).finish()
+    }
+}
+
+/// Finds out who called and whom for, and hands the request to that frontend.
+async fn dispatch(State(edge): State<Arc<Edge>>, mut request: Request) -> Response {
+    let hops = match peer_of(&request) {
+        Some(peer) => forwarded::resolve(peer, request.uri(), request.headers(), &edge.trusted),
+        None => return edge.refuse(Error::Internal("the listener does not say who called"), &request),
+    };
+    match edge.frontends.select(hops.host(), request.uri().path()) {
+        Selected::Frontend((_, router)) => {
+            let router = router.clone();
+            request.extensions_mut().insert::<ClientHops>(hops);
+            router.oneshot(request).await.unwrap_or_else(|never| match never {})
+        }
+        Selected::NoPath => edge.refuse(Error::RouteNotFound, &request),
+        Selected::NoHost => edge.refuse(Error::MisdirectedRequest, &request),
+    }
+}
+
+impl Edge {
+    fn refuse(&self, error: Error, request: &Request) -> Response {
+        let id = request.extensions().get::<RequestId>();
+        respond::told(error, RequestKind::of(request), &self.voice, id)
+    }
+}
+
+fn peer_of(request: &Request) -> Option<Peer> {
+    use axum::extract::ConnectInfo;
+    let of_embedder = |info: &ConnectInfo<std::net::SocketAddr>| Peer { address: info.0, scheme: Scheme::Http };
+    let extensions = request.extensions();
+    extensions.get::<Peer>().copied().or_else(|| extensions.get::<ConnectInfo<_>>().map(of_embedder))
+}

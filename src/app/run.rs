@@ -1,0 +1,71 @@
+//! What the program does: listens where the configuration says, and runs until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::serve::acceptor;
+use super::{Cloakroom, ServeError};
+use crate::config::Config;
+use crate::store::MemoryBackend;
+
+/// Runs until SIGTERM or ctrl-C, then lets requests under way finish.
+///
+/// # Errors
+/// See [`ServeError`]; nothing is served then.
+pub(crate) async fn serve(config: Config) -> Result<(), ServeError> {
+    let listener = listen(config.server.listen).await?;
+    serve_on(config, listener, until_told()).await
+}
+
+/// The same on a listener that is there already, until `shutdown`.
+///
+/// # Errors
+/// See [`ServeError`]; nothing is served then.
+pub(crate) async fn serve_on(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let admin = match config.server.admin_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    Cloakroom::builder(config).build().await?.serve(listener, admin, shutdown).await
+}
+
+/// Puts everything together that does not need the store, and serves nothing.
+///
+/// # Errors
+/// What [`serve`] would fail with because of the configuration.
+pub(crate) async fn rehearse(config: Config) -> Result<(), ServeError> {
+    acceptor(config.server.tls.as_ref())?;
+    Cloakroom::builder(config).backend(Arc::new(MemoryBackend::new())).build().await?;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Is over after SIGTERM or ctrl-C.
+pub(crate) async fn until_told() {
+    signalled().await;
+    tracing::info!("told to stop; requests under way may finish");
+}
+
+#[cfg(unix)]
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signalled() {
+    let _ = tokio::signal::ctrl_c().await;
+}

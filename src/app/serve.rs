@@ -1,0 +1,98 @@
+//! Runs a [`Cloakroom`] on its listeners until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::{BuildError, Cloakroom};
+use crate::config::Tls;
+use crate::server::{self, Limits};
+use crate::tls;
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It could not be put together.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The listener's certificate or key cannot be used.
+    #[error("cannot use the listener's certificate: {0}")]
+    Certificate(String),
+}
+
+impl ServeError {
+    /// The configuration has to be mended; nothing else would help.
+    pub fn is_misconfiguration(&self) -> bool {
+        match self {
+            Self::Build(error) => error.is_misconfiguration(),
+            Self::Certificate(_) => true,
+            Self::Listen { .. } => false,
+        }
+    }
+}
+
+impl Cloakroom {
+    /// Serves the public listener (and the admin listener) until `shutdown` is over; then accepts nothing more, lets requests under way
+    /// finish within the configured `drain`, and waits for token renewals, so that no rotated token is lost. The admin listener goes on
+    /// until then, and `/readyz` says that it stops.
+    ///
+    /// # Errors
+    /// `Certificate`.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let acceptor = acceptor(self.config.server.tls.as_ref())?;
+        let limits = Limits::new(self.config.server.max_headers, self.config.server.drain);
+        self.announce(&listener);
+        let (stopping, stopped) = (self.stopping.clone(), CancellationToken::new());
+        let told = tokio::spawn(async move {
+            shutdown.await;
+            stopping.cancel();
+        });
+        let public = async {
+            server::serve(listener, acceptor, self.router(), limits, self.stopping.clone()).await;
+            self.drain().await;
+            stopped.cancel();
+        };
+        let inner = async {
+            if let Some(admin) = admin {
+                server::serve(admin, None, self.admin_router(), limits, stopped.clone()).await;
+            }
+        };
+        tokio::join!(public, inner);
+        told.abort();
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn announce(&self, listener: &TcpListener) {
+        let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        for (frontend, _) in self.edge.frontends.iter() {
+            tracing::info!(frontend = frontend.id(), url = %frontend.url(), %listen, "serving");
+        }
+        for weakened in &self.config.weakened {
+            tracing::warn!("weakened on purpose: {weakened}");
+        }
+    }
+}
+
+pub(super) fn acceptor(files: Option<&Tls>) -> Result<Option<TlsAcceptor>, ServeError> {
+    let Some(files) = files else { return Ok(None) };
+    let config = tls::server_config(&files.cert, &files.key);
+    Ok(Some(TlsAcceptor::from(config.map_err(|error| ServeError::Certificate(error.to_string()))?)))
+}

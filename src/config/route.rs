@@ -1,0 +1,169 @@
+//! `[[frontends.NAME.routes]]`: the allow-list of API calls.
+
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+use super::frontend::is_below;
+use super::raw::{self, Leaf};
+use super::reader::{Section, duplicates};
+use super::values::{is_cleartext, plain_path, plain_url, shown};
+use crate::frontend;
+use crate::proxy::{CsrfPolicy, RouteOptions};
+use crate::tokens::TokenPolicy;
+
+pub(super) fn read_all(raw: &[raw::Route], frontend: &Section<'_>, cookie_name: &str) -> Vec<RouteOptions> {
+    let one = |(index, raw): (usize, &raw::Route)| read(raw, &frontend.entry("routes", index), cookie_name);
+    raw.iter().enumerate().map(one).collect()
+}
+
+fn read(raw: &raw::Route, at: &Section<'_>, cookie_name: &str) -> RouteOptions {
+    for (key, leaf, what) in [("path", &raw.path, "the path"), ("upstream", &raw.upstream, "the URL of the API")] {
+        if leaf.0.is_none() {
+            at.missing(key, what);
+        }
+    }
+    // What is missing has its finding; the route keeps its index all the same.
+    let nowhere = || Url::parse("https://upstream.invalid/").expect("a constant URL");
+    let token = at.parse("token", &raw.token, token).unwrap_or(TokenPolicy::Required);
+    let options = RouteOptions {
+        path: at.parse("path", &raw.path, plain_path).unwrap_or_default(),
+        upstream: at.parse("upstream", &raw.upstream, plain_url).unwrap_or_else(nowhere),
+        methods: methods(&raw.methods, at),
+        token,
+        session_required: session(&raw.session, at, token),
+        csrf: csrf(raw, at),
+        shared_cache: at.flag("shared_cache", &raw.shared_cache, false),
+        forward_cookies: cookies("forward_cookies", &raw.forward_cookies, at, cookie_name),
+        response_cookies: cookies("response_cookies", &raw.response_cookies, at, cookie_name),
+        timeout: at.duration("timeout", &raw.timeout, Duration::from_secs(30)),
+        idle_timeout: at.duration("idle_timeout", &raw.idle_timeout, Duration::from_mins(5)),
+        max_body: at.size("max_body", &raw.max_body, 10 * 1024 * 1024),
+    };
+    note_weak(&options, at);
+    options
+}
+
+/// Checks what a route's place says about the others, the endpoints and the assets.
+pub(super) fn check_places(frontend: &frontend::Options, at: &Section<'_>) {
+    let paths =
+        || frontend.routes.iter().map(|route| route.path.as_str()).enumerate().filter(|(_, path)| !path.is_empty());
+    for (index, path) in paths() {
+        let route = at.entry("routes", index);
+        if !is_below(path, frontend.url.path()) {
+            route.complain("path", format!("\"{path}\" is not below this frontend's {}", frontend.url.path()));
+        } else if is_below(path, &frontend.base_path) {
+            route.complain("path", format!("\"{path}\" is where our own endpoints are ({})", frontend.base_path));
+        } else if is_below(frontend.url.path(), path) && frontend.assets.is_some() {
+            route.complain("path", format!("\"{path}\" leaves nothing for the assets; give the API a path of its own"));
+        }
+    }
+    for path in duplicates(paths().map(|(_, path)| path)) {
+        at.complain("routes", format!("two routes for \"{path}\"; the longest path wins, so each can be there once"));
+    }
+}
+
+fn token(text: &str) -> Result<TokenPolicy, String> {
+    if text == "client" {
+        return Err("\"client\" is not supported by this version yet".to_owned());
+    }
+    let choices =
+        [("required", TokenPolicy::Required), ("optional", TokenPolicy::Optional), ("none", TokenPolicy::None)];
+    super::reader::choose(text, &choices)
+}
+
+fn session(leaf: &Leaf, at: &Section<'_>, token: TokenPolicy) -> bool {
+    let required = at.choice("session", leaf, &[("required", true)]).unwrap_or(false);
+    if required && token == TokenPolicy::Optional {
+        at.complain("session", "contradicts token = \"optional\", which lets calls without a session pass");
+    }
+    required
+}
+
+fn methods(leaf: &Leaf, at: &Section<'_>) -> Vec<Method> {
+    let methods = at.list("methods", leaf, method);
+    if methods.as_ref().is_some_and(Vec::is_empty) {
+        at.complain("methods", "allows no method at all; leave it out to allow all");
+    }
+    methods.unwrap_or_default()
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    let upper = text.to_ascii_uppercase();
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(Method::CONNECT | Method::TRACE) => Err(format!("\"{text}\" is never passed on")),
+        Ok(method) if text == upper => Ok(method),
+        Ok(_) => Err(format!("{} is not a method; did you mean \"{upper}\"?", shown(text))),
+        Err(_) => Err(format!("{} is not a method", shown(text))),
+    }
+}
+
+fn csrf(raw: &raw::Route, at: &Section<'_>) -> CsrfPolicy {
+    let reason = at.text("csrf_reason", &raw.csrf_reason);
+    let documents = at.flag("documents", &raw.documents, false);
+    let origin = at.choice("csrf", &raw.csrf, &[("header", false), ("origin", true)]);
+    if origin != Some(true) {
+        for (key, given) in [("csrf_reason", reason.is_some()), ("documents", documents)] {
+            if given && origin.is_some() | raw.csrf.0.is_none() {
+                at.complain(key, "means nothing without csrf = \"origin\"; leave it out");
+            }
+        }
+        return CsrfPolicy::Header;
+    }
+    let reason = reason.map(str::trim).filter(|reason| !reason.is_empty() && !reason.contains(char::is_control));
+    if reason.is_none() {
+        at.complain(
+            "csrf_reason",
+            "csrf = \"origin\" needs a reason, in one line: why can these calls not send the header?",
+        );
+    }
+    CsrfPolicy::Origin { reason: reason.unwrap_or_default().to_owned(), documents }
+}
+
+/// Names of cookies that pass. Ours never do: not to an upstream, and not from one.
+fn cookies(key: &str, leaf: &Leaf, at: &Section<'_>, cookie_name: &str) -> Vec<String> {
+    let name = |text: &str| {
+        if is_ours(text, cookie_name) {
+            return Err(format!("{} is a cookie of ours, which never passes", shown(text)));
+        }
+        // A cookie name is a token (RFC 6265 §4.1.1), like a method.
+        Method::from_bytes(text.as_bytes())
+            .map(|_| text.to_owned())
+            .map_err(|_| format!("{} is not a cookie name", shown(text)))
+    };
+    at.list(key, leaf, name).unwrap_or_default()
+}
+
+fn is_ours(name: &str, cookie_name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let prefixes = ["__host-http-", "__host-", "__http-", "__secure-"];
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+    let rest = bare.strip_prefix(&cookie_name.to_ascii_lowercase());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+}
+
+fn note_weak(options: &RouteOptions, at: &Section<'_>) {
+    if options.token != TokenPolicy::None && is_cleartext(&options.upstream) {
+        at.weaken("upstream", format!("access tokens go to {} in cleartext; use https", origin(&options.upstream)));
+    }
+    if options.shared_cache {
+        at.weaken(
+            "shared_cache",
+            "what this API calls public may be kept by caches between people; leave it out unless it is",
+        );
+    }
+    if let CsrfPolicy::Origin { reason, documents } = &options.csrf {
+        at.weaken("csrf", format!("\"origin\": calls are taken without our header, because: {reason}"));
+        if *documents {
+            at.weaken(
+                "documents",
+                "pages of this API run as our origin and may call everything the app may; leave it out",
+            );
+        }
+    }
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}

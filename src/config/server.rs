@@ -1,0 +1,190 @@
+//! `[server]`: listeners, TLS, log.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing::level_filters::LevelFilter;
+
+use super::raw::{self, Leaf};
+use super::reader::Section;
+use super::values::shown;
+
+/// `[server]`
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Server {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// `/healthz`, `/readyz`. None with `"off"`.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whose `Forwarded` / `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Certificate chain and key in PEM files.
+    pub tls: Option<Tls>,
+    /// How long requests under way may take after SIGTERM.
+    pub drain: Duration,
+    /// Log lines for people or machines.
+    pub log: LogFormat,
+    /// What is logged beyond the default: `debug`, or `target=level` with commas between. Already checked.
+    pub log_level: Option<String>,
+    /// Further names the admin listener answers to.
+    pub hosts: Vec<String>,
+    /// Extra roots for provider and upstreams: PEM certificates, as read.
+    pub ca_pem: Option<Arc<[u8]>>,
+    /// Largest request head, in bytes.
+    pub max_headers: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
+            trusted_proxies: Vec::new(),
+            tls: None,
+            drain: Duration::from_secs(30),
+            log: LogFormat::Text,
+            log_level: None,
+            hosts: Vec::new(),
+            ca_pem: None,
+            max_headers: 64 * 1024,
+        }
+    }
+}
+
+/// PEM files of the public listener.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+pub(super) fn read(raw: &raw::Server, at: &Section<'_>) -> Server {
+    let default = Server::default();
+    let listen = at.parse("listen", &raw.listen, address).unwrap_or(default.listen);
+    let admin_listen = at.parse("admin_listen", &raw.admin_listen, address_or_off).unwrap_or(default.admin_listen);
+    if admin_listen.is_some_and(|admin| collide(admin, listen)) {
+        at.complain(
+            "admin_listen",
+            format!("collides with server.listen {listen}; the admin listener needs its own address"),
+        );
+    }
+    Server {
+        listen,
+        admin_listen,
+        trusted_proxies: trusted_proxies(&raw.trusted_proxies, at),
+        tls: raw.tls.as_ref().and_then(|raw| tls(raw, &at.section("tls"))),
+        drain: at.duration_or_zero("drain", &raw.drain, default.drain),
+        log: at.choice("log", &raw.log, &[("text", LogFormat::Text), ("json", LogFormat::Json)]).unwrap_or(default.log),
+        log_level: at.parse("log_level", &raw.log_level, log_level),
+        hosts: at.list("hosts", &raw.hosts, host).unwrap_or_default(),
+        ca_pem: ca_pem(&raw.ca_file, at),
+        max_headers: max_headers(&raw.max_headers, at, default.max_headers),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let local =
+            text.strip_prefix("localhost:").map_or("127.0.0.1:8080".to_owned(), |port| format!("127.0.0.1:{port}"));
+        format!("{} is not an address with a port, such as \"{local}\"", shown(text))
+    })
+}
+
+/// Whether the second of two listeners would find its address taken.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_ip
+}
+
+fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| format!("{} is not a network, such as \"10.0.0.0/8\"", shown(text)))
+}
+
+fn trusted_proxies(leaf: &Leaf, at: &Section<'_>) -> Vec<IpNet> {
+    let networks = at.list("trusted_proxies", leaf, network).unwrap_or_default();
+    if networks.iter().any(|network| network.prefix_len() == 0) {
+        at.weaken("trusted_proxies", "anybody may claim any client address; name the networks of your proxies");
+    }
+    networks
+}
+
+fn tls(raw: &raw::Tls, at: &Section<'_>) -> Option<Tls> {
+    for (key, leaf) in [("cert", &raw.cert), ("key", &raw.key)] {
+        if leaf.0.is_none() {
+            at.missing(key, "the PEM file");
+        }
+    }
+    // Opened, not read: the listener reads them, and the key should be in memory once.
+    let openable = |path: &Path| File::open(path).map(|_| path.to_owned());
+    let cert = at.file("cert", &raw.cert, openable);
+    let key = at.file("key", &raw.key, openable);
+    Some(Tls { cert: cert?, key: key? })
+}
+
+fn ca_pem(leaf: &Leaf, at: &Section<'_>) -> Option<Arc<[u8]>> {
+    let pem = at.file("ca_file", leaf, |path| fs::read(path))?;
+    let marker = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(marker.len()).any(|window| window == marker) {
+        at.complain("ca_file", "holds no PEM certificate (-----BEGIN CERTIFICATE-----)");
+        return None;
+    }
+    Some(pem.into())
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match url::Host::parse(text) {
+        Ok(host) if !text.contains(':') || text.starts_with('[') => Ok(host.to_string()),
+        _ => Err(format!("{} is not a host name; write it without scheme, port and path", shown(text))),
+    }
+}
+
+fn max_headers(leaf: &Leaf, at: &Section<'_>, default: u64) -> u64 {
+    let size = at.size("max_headers", leaf, default);
+    if size < MIN_HEADERS {
+        at.complain("max_headers", "is less than 8KiB, which browsers with a few logins under way exceed");
+    } else if size > MAX_HEADERS {
+        at.complain("max_headers", "is more than 1MiB, which one client could fill a thousand times");
+    }
+    size
+}
+
+/// `level`, or `target=level` with commas between: what every log filter understands.
+fn log_level(text: &str) -> Result<String, String> {
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    let is_target = |target: &str| target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:-".contains(&b));
+    let fits = |part: &str| match part.split_once('=') {
+        Some((target, level)) => !target.is_empty() && is_target(target) && is_level(level),
+        None => is_level(part),
+    };
+    if text.split(',').all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{} is not a log level; write error, warn, info, debug or trace, or \"cloakroom=debug,info\"",
+        shown(text)
+    ))
+}
+
+const MIN_HEADERS: u64 = 8 * 1024;
+const MAX_HEADERS: u64 = 1024 * 1024;

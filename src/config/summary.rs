@@ -1,0 +1,101 @@
+//! What was configured, as `check` prints it: for people, complete, without secrets.
+
+use std::fmt;
+
+use http::Method;
+
+use super::values::show_duration;
+use super::{Config, Store};
+use crate::frontend::{AssetsOptions, Options};
+use crate::oidc::{ClientAuth, ResponseMode};
+use crate::proxy::{CsrfPolicy, RouteOptions};
+use crate::tokens::TokenPolicy;
+
+/// A configuration's summary; made by [`Config::summary`]. Ends with every weakened default.
+pub struct Summary<'a>(pub(super) &'a Config);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { server, keys, store, session, frontends, weakened } = self.0;
+        let tls = if server.tls.is_some() { "https" } else { "http; TLS, if any, ends in front of it" };
+        line(f, "listen", format!("{} ({tls})", server.listen))?;
+        line(f, "admin", server.admin_listen.map_or_else(|| "off".to_owned(), |address| address.to_string()))?;
+        line(f, "store", sealed(store, keys.len()))?;
+        let limits = [session.idle, session.absolute, session.remember_absolute].map(show_duration);
+        let [idle, absolute, remember] = limits;
+        line(
+            f,
+            "session",
+            format!("ends {idle} after its last use, {absolute} after login; if remembered, {remember} after login"),
+        )?;
+        for frontend in frontends {
+            show_frontend(f, frontend)?;
+        }
+        if weakened.is_empty() {
+            return write!(f, "\nno default is weakened");
+        }
+        write!(f, "\nweakened on purpose:")?;
+        weakened.iter().try_for_each(|what| write!(f, "\n  {what}"))
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:WIDTH$}{value}")
+}
+
+fn sealed(store: &Store, keys: usize) -> String {
+    let keys = match keys {
+        0 => "a fresh master key".to_owned(),
+        1 => "1 master key".to_owned(),
+        keys => format!("{keys} master keys"),
+    };
+    let life = if store.is_memory() { "; sessions end with the process" } else { "" };
+    format!("{}, {keys}{life}", store.url)
+}
+
+fn show_frontend(f: &mut fmt::Formatter<'_>, frontend: &Options) -> fmt::Result {
+    let Options { id, url, provider, client, assets, routes, allowed_login_parameters, .. } = frontend;
+    writeln!(f)?;
+    line(f, &format!("frontend {id}"), url)?;
+    line(f, "  provider", format!("{} (ID tokens {})", provider.issuer, provider.id_token_alg.name()))?;
+    let mode = if client.response_mode == ResponseMode::FormPost { ", form_post" } else { "" };
+    line(f, "  client", format!("{} ({}{mode})", client.client_id, auth(&client.auth)))?;
+    line(f, "  scopes", client.scopes.join(" "))?;
+    line(f, "  register", format!("{} as redirect URI", client.redirect_uri))?;
+    line(f, "", format!("{} as post-logout redirect URI", client.post_logout_redirect_uri))?;
+    if !allowed_login_parameters.is_empty() {
+        let names: Vec<_> = allowed_login_parameters.iter().map(|parameter| parameter.name()).collect();
+        line(f, "  login takes", names.join(", "))?;
+    }
+    match assets {
+        Some(AssetsOptions::Dir(dir)) => line(f, "  assets", dir.display())?,
+        Some(AssetsOptions::Proxy(url)) => line(f, "  assets", url)?,
+        _ => line(f, "  assets", "none")?,
+    }
+    routes.iter().try_for_each(|route| line(f, "  route", show_route(route)))
+}
+
+fn auth(auth: &ClientAuth) -> &'static str {
+    match auth {
+        ClientAuth::None => "public client",
+        ClientAuth::SecretBasic(_) => "client_secret_basic",
+        ClientAuth::SecretPost(_) => "client_secret_post",
+    }
+}
+
+fn show_route(route: &RouteOptions) -> String {
+    let methods = match route.methods.as_slice() {
+        [] => String::new(),
+        methods => methods.iter().map(Method::as_str).collect::<Vec<_>>().join(",") + " ",
+    };
+    let token = match (route.token, route.session_required) {
+        (TokenPolicy::Required, _) => "token required",
+        (TokenPolicy::Optional, _) => "token if logged in",
+        (TokenPolicy::None, true) => "no token, session required",
+        (TokenPolicy::None, false) => "no token",
+    };
+    let csrf = if route.csrf == CsrfPolicy::Header { "" } else { ", no header needed" };
+    format!("{methods}{} → {} ({token}{csrf})", route.path, route.upstream)
+}
+
+const WIDTH: usize = 20;

@@ -1,0 +1,449 @@
+//! What is wrong, and that it is told: all at once, with place and remedy.
+
+use super::{KEY, SOUND, file, findings, load, messages, shop, short};
+use crate::config::path::KeyPath;
+use crate::config::tree::Tree;
+use crate::config::{Config, LoadOptions, Origin, raw};
+
+#[test]
+fn nothing_at_all_says_where_to_start() {
+    insta::assert_snapshot!(findings(&LoadOptions::default()), @r#"
+    cloakroom: 2 problems in the configuration
+      keys.master  (not set) no master key; set CLOAKROOM_KEY to what "cloakroom keygen" prints (only the store "memory:" starts without)
+      frontends    (not set) there is no frontend; set CLOAKROOM_URL, CLOAKROOM_ISSUER, CLOAKROOM_CLIENT_ID and CLOAKROOM_CLIENT_SECRET, or write a section [frontends.NAME] ("cloakroom demo" needs none)
+    "#);
+}
+
+#[test]
+fn one_variable_of_the_short_form_asks_for_the_others() {
+    insta::assert_snapshot!(findings(&LoadOptions::default().variable("CLOAKROOM_URL", "http://localhost:8080")), @r#"
+    cloakroom: 4 problems in the configuration
+      keys.master                           (not set) no master key; set CLOAKROOM_KEY to what "cloakroom keygen" prints (only the store "memory:" starts without)
+      frontends.default.client_id           (not set) the client id is missing; set CLOAKROOM_CLIENT_ID
+      frontends.default.provider            (not set) there is no provider; set CLOAKROOM_ISSUER, or write a section [providers.NAME]
+      frontends.default.client_auth.secret  (not set) the client secret is missing; set CLOAKROOM_CLIENT_SECRET (a client that has none says so with allow_public_client = true)
+    "#);
+}
+
+#[test]
+fn a_frontend_full_of_mistakes_shows_all_of_them() {
+    let sources = file(
+        r#"
+[server]
+listen = "localhost:8080"
+admin_listen = 9090
+trusted_proxies = ["10.0.0.0/33", "10.0.0.1"]
+tls = { cert = "/nowhere/tls.crt" }
+drain = "30"
+log = "jason"
+log_level = "loud"
+hosts = ["https://admin.example.com"]
+ca_file = "/nowhere/ca.pem"
+max_headers = "1KiB"
+
+[keys]
+master = ["short", { file = "/nowhere/key" }, { env = "NOWHERE" }, 5]
+
+[store]
+url = "postgres://cloakroom:hunter2@db/cloakroom"
+timeout = "0s"
+lease = 5
+
+[session]
+idle = "13h"
+cookie_name = "__Host-mine"
+max_per_subject = -1
+
+[providers.corp]
+issuer = "https://id.example.com/.well-known/openid-configuration"
+clock_skew = "1h"
+id_token_alg = "HS256"
+trusted_audiences = [""]
+acr_order = true
+timeout = "fast"
+
+[frontends.shop]
+url = "http://shop.example.com/"
+base_path = "/"
+csrf_header = "Content-Type"
+provider = "crop"
+client_id = ""
+client_auth = { method = "private_key_jwt", secret = "" }
+scopes = ["profile"]
+response_mode = "fragment"
+userinfo = "yes"
+allowed_login_parameters = ["promt", "claims"]
+assets = { dir = "/nowhere", proxy = "localhost:5173" }
+after_logout = "https://evil.example/"
+"#,
+    );
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 42 problems in the configuration
+      server.listen                               (cloakroom.toml) "localhost:8080" is not an address with a port, such as "127.0.0.1:8080"
+      server.admin_listen                         (cloakroom.toml) a number where text in quotes is expected
+      server.trusted_proxies[0]                   (cloakroom.toml) "10.0.0.0/33" is not a network, such as "10.0.0.0/8"
+      server.tls.key                              (cloakroom.toml) the PEM file is missing; set "key"
+      server.tls.cert                             (cloakroom.toml) there is no file "/nowhere/tls.crt"
+      server.drain                                (cloakroom.toml) 30 has no unit; write "30s" if seconds are meant
+      server.log                                  (cloakroom.toml) "jason" is not known; did you mean "json"?
+      server.log_level                            (cloakroom.toml) "loud" is not a log level; write error, warn, info, debug or trace, or "cloakroom=debug,info"
+      server.hosts[0]                             (cloakroom.toml) "https://admin.example.com" is not a host name; write it without scheme, port and path
+      server.ca_file                              (cloakroom.toml) there is no file "/nowhere/ca.pem"
+      server.max_headers                          (cloakroom.toml) is less than 8KiB, which browsers with a few logins under way exceed
+      keys.master[1]                              (cloakroom.toml) there is no file "/nowhere/key"
+      keys.master[2]                              (cloakroom.toml) there is no variable "NOWHERE"
+      keys.master[3]                              (cloakroom.toml) a secret is "…", { file = "…" } or { env = "…" }
+      keys.master[0]                              (cloakroom.toml) not a master key: 32 bytes as 43 characters of base64url are needed; "cloakroom keygen" prints one
+      store.url                                   (cloakroom.toml) postgres stores are not supported by this version yet; write "sqlite:PATH" or "memory:"
+      store.timeout                               (cloakroom.toml) 0s is no time at all; leave it out for 2s
+      store.lease                                 (cloakroom.toml) 5 has no unit; write "5s" if seconds are meant
+      session.idle                                (cloakroom.toml) 13h is longer than session.absolute 12h
+      session.cookie_name                         (cloakroom.toml) "__Host-mine" is not a cookie name: 1 to 40 letters, digits, "-" and "_"; the prefix is added by itself
+      session.max_per_subject                     (cloakroom.toml) "-1" is not a whole number from 0 to 4294967295
+      providers.corp.issuer                       (cloakroom.toml) "https://id.example.com/.well-known/openid-configuration" is the issuer's metadata; write "https://id.example.com"
+      providers.corp.clock_skew                   (cloakroom.toml) more than 10m would take tokens that ran out long ago
+      providers.corp.id_token_alg                 (cloakroom.toml) "HS256" would make the client secret a signing key; have the provider sign with RS256 or ES256
+      providers.corp.trusted_audiences[0]         (cloakroom.toml) is empty
+      providers.corp.acr_order                    (cloakroom.toml) true or false where a list of texts is expected
+      providers.corp.timeout                      (cloakroom.toml) "fast" is not a duration; write a whole number with ms, s, m, h or d, such as "30m"
+      frontends.shop.url                          (cloakroom.toml) "http://shop.example.com/" is cleartext, which is for localhost, 127.0.0.1 and [::1] only: cookies would lose their protection; use https
+      frontends.shop.base_path                    (cloakroom.toml) "/" would leave no room for the app; write a segment, such as "/bff"
+      frontends.shop.csrf_header                  (cloakroom.toml) "Content-Type" is sent by browsers anyway or by foreign pages freely; choose one like "X-CSRF"
+      frontends.shop.provider                     (cloakroom.toml) no provider "crop"; there is "corp"
+      frontends.shop.client_id                    (cloakroom.toml) is empty
+      frontends.shop.client_auth.method           (cloakroom.toml) "private_key_jwt" is not supported by this version yet
+      frontends.shop.client_auth.secret           (cloakroom.toml) the secret is empty
+      frontends.shop.scopes                       (cloakroom.toml) "openid" is not among them; without it there is no ID token and no login
+      frontends.shop.response_mode                (cloakroom.toml) "fragment" is not known; there is "query", "form_post"
+      frontends.shop.userinfo                     (cloakroom.toml) "yes" is neither true nor false
+      frontends.shop.allowed_login_parameters[0]  (cloakroom.toml) "promt" is not known; did you mean "prompt"?
+      frontends.shop.allowed_login_parameters[1]  (cloakroom.toml) "claims" is not known; there is "prompt", "login_hint", "acr_values", "max_age", "ui_locales"
+      frontends.shop.assets.proxy                 (cloakroom.toml) there is "dir", too; leave one of them out
+      frontends.shop.assets.dir                   (cloakroom.toml) "/nowhere" is not a directory
+      frontends.shop.assets.proxy                 (cloakroom.toml) "localhost:5173" is not a URL; did you mean "http://localhost:5173/"?
+    "#);
+}
+
+#[test]
+fn a_route_full_of_mistakes_shows_all_of_them() {
+    let sources = shop(
+        r#"
+[[frontends.shop.routes]]
+path = "api/"
+upstream = "https://user:hunter2@api.example.com/?key=1"
+methods = ["get", "TRACE"]
+token = "client"
+session = "optional"
+csrf = "origin"
+forward_cookies = ["theme", "cloakroom-8080", "__Host-Http-cloakroom", "a b"]
+response_cookies = ["cloakroom-login.0", "cloakrooms"]
+timeout = "0s"
+idle_timeout = 5
+max_body = "10"
+
+[[frontends.shop.routes]]
+path = "/open"
+upstream = "https://open.example.com"
+token = "optional"
+session = "required"
+methods = []
+csrf_reason = "why not"
+documents = true
+"#,
+    );
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 19 problems in the configuration
+      frontends.shop.routes[0].csrf_reason          (cloakroom.toml) csrf = "origin" needs a reason, in one line: why can these calls not send the header?
+      frontends.shop.routes[0].path                 (cloakroom.toml) "api/" does not start with "/"
+      frontends.shop.routes[0].upstream             (cloakroom.toml) "https://***@api.example.com/?…" holds a user or password; write it without
+      frontends.shop.routes[0].methods[0]           (cloakroom.toml) "get" is not a method; did you mean "GET"?
+      frontends.shop.routes[0].methods[1]           (cloakroom.toml) "TRACE" is never passed on
+      frontends.shop.routes[0].methods              (cloakroom.toml) allows no method at all; leave it out to allow all
+      frontends.shop.routes[0].token                (cloakroom.toml) "client" is not supported by this version yet
+      frontends.shop.routes[0].session              (cloakroom.toml) "optional" is not known; there is "required"
+      frontends.shop.routes[0].forward_cookies[1]   (cloakroom.toml) "cloakroom-8080" is a cookie of ours, which never passes
+      frontends.shop.routes[0].forward_cookies[2]   (cloakroom.toml) "__Host-Http-cloakroom" is a cookie of ours, which never passes
+      frontends.shop.routes[0].forward_cookies[3]   (cloakroom.toml) "a b" is not a cookie name
+      frontends.shop.routes[0].response_cookies[0]  (cloakroom.toml) "cloakroom-login.0" is a cookie of ours, which never passes
+      frontends.shop.routes[0].timeout              (cloakroom.toml) 0s is no time at all; leave it out for 30s
+      frontends.shop.routes[0].idle_timeout         (cloakroom.toml) 5 has no unit; write "5s" if seconds are meant
+      frontends.shop.routes[0].max_body             (cloakroom.toml) 10 has no unit; write "10B" if bytes are meant
+      frontends.shop.routes[1].session              (cloakroom.toml) contradicts token = "optional", which lets calls without a session pass
+      frontends.shop.routes[1].methods              (cloakroom.toml) allows no method at all; leave it out to allow all
+      frontends.shop.routes[1].csrf_reason          (cloakroom.toml) means nothing without csrf = "origin"; leave it out
+      frontends.shop.routes[1].documents            (cloakroom.toml) means nothing without csrf = "origin"; leave it out
+    "#);
+}
+
+#[test]
+fn routes_know_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = file(
+        r#"
+[store]
+url = "memory:"
+[providers.corp]
+issuer = "https://id.example.com"
+[frontends.shop]
+url = "https://example.com/shop"
+client_id = "shop"
+client_auth = { secret = "hunter2" }
+assets = { dir = "." }
+after_logout = "/shop/api/x"
+routes = [
+  { path = "/api", upstream = "https://api.example.com" },
+  { path = "/shop", upstream = "https://api.example.com" },
+  { path = "/shop/bff/x", upstream = "https://api.example.com" },
+  { path = "/shop/api", upstream = "https://api.example.com" },
+  { path = "/shop/api", upstream = "https://api.example.com" },
+]
+"#,
+    )
+    .directory(directory.path());
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 5 problems in the configuration
+      frontends.shop.after_logout    (cloakroom.toml) "/shop/api/x" is an endpoint or a route; name a page of the app
+      frontends.shop.routes          (cloakroom.toml) two routes for "/shop/api"; the longest path wins, so each can be there once
+      frontends.shop.routes[0].path  (cloakroom.toml) "/api" is not below this frontend's /shop/
+      frontends.shop.routes[1].path  (cloakroom.toml) "/shop" leaves nothing for the assets; give the API a path of its own
+      frontends.shop.routes[2].path  (cloakroom.toml) "/shop/bff/x" is where our own endpoints are (/shop/bff)
+    "#);
+}
+
+#[test]
+fn frontends_do_not_stand_in_each_others_way() {
+    let sources = file(
+        r#"
+[store]
+url = "memory:"
+[providers.corp]
+issuer = "https://id.example.com"
+[frontends.main]
+url = "https://example.com/"
+client_id = "main"
+client_auth = { secret = "hunter2" }
+routes = [{ path = "/shop/api", upstream = "https://api.example.com" }]
+[frontends.shop]
+url = "https://example.com/shop"
+client_id = "shop"
+client_auth = { secret = "hunter2" }
+[frontends.twin]
+url = "https://EXAMPLE.com:443/shop/"
+client_id = "twin"
+client_auth = { secret = "hunter2" }
+[frontends.under]
+url = "https://example.com/bff/"
+client_id = "under"
+client_auth = { secret = "hunter2" }
+"#,
+    );
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 5 problems in the configuration
+      frontends.main.base_path       (cloakroom.toml) "/bff" is never reached: frontends.under is at /bff/
+      frontends.main.routes[0].path  (cloakroom.toml) "/shop/api" is never reached: frontends.shop is at /shop/
+      frontends.main.routes[0].path  (cloakroom.toml) "/shop/api" is never reached: frontends.twin is at /shop/
+      frontends.twin.url             (cloakroom.toml) https://example.com/shop/ is the URL of frontends.shop, too: they match the same requests
+      frontends.under.url            (cloakroom.toml) /bff/ is where the endpoints of frontends.main are
+    "#);
+}
+
+#[test]
+fn what_later_versions_do_is_refused_by_name() {
+    let sources = file(
+        r#"
+[server]
+admin_token = "hunter2"
+forward_auth_listen = "127.0.0.1:9091"
+[store]
+url = "redis://localhost"
+[keys]
+master = ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"]
+[providers.corp]
+issuer = "https://id.example.com"
+profile = "fapi2"
+par = "auto"
+dpop = "required"
+jar = "auto"
+jarm = "auto"
+[frontends.shop]
+url = "https://shop.example.com/"
+client_id = "shop"
+client_auth = { method = "private_key_jwt", key = { file = "/run/secrets/shop.pem" } }
+frontchannel_logout = true
+[[frontends.shop.routes]]
+path = "/api"
+upstream = "https://api.example.com"
+min_acr = "urn:loa:2"
+max_auth_age = "5m"
+resource = "https://api.example.com"
+scopes = ["a"]
+exchange = { audience = "orders" }
+"#,
+    );
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 16 problems in the configuration
+      server.admin_token                     (cloakroom.toml) "admin_token" is not supported by this version yet; leave it out
+      server.forward_auth_listen             (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
+      store.url                              (cloakroom.toml) redis stores are not supported by this version yet; write "sqlite:PATH" or "memory:"
+      providers.corp.profile                 (cloakroom.toml) "profile" is not supported by this version yet; leave it out
+      providers.corp.par                     (cloakroom.toml) "par" is not supported by this version yet; leave it out
+      providers.corp.dpop                    (cloakroom.toml) "dpop" is not supported by this version yet; leave it out
+      providers.corp.jar                     (cloakroom.toml) "jar" is not supported by this version yet; leave it out
+      providers.corp.jarm                    (cloakroom.toml) "jarm" is not supported by this version yet; leave it out
+      frontends.shop.client_auth.key         (cloakroom.toml) "key" is not supported by this version yet; leave it out
+      frontends.shop.client_auth.method      (cloakroom.toml) "private_key_jwt" is not supported by this version yet
+      frontends.shop.frontchannel_logout     (cloakroom.toml) "frontchannel_logout" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].min_acr       (cloakroom.toml) "min_acr" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].max_auth_age  (cloakroom.toml) "max_auth_age" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].resource      (cloakroom.toml) "resource" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].scopes        (cloakroom.toml) "scopes" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].exchange      (cloakroom.toml) "exchange" is not supported by this version yet; leave it out
+    "#);
+}
+
+#[test]
+fn a_later_key_that_asks_for_nothing_new_is_fine() {
+    let text = SOUND.replace("[frontends", "profile = \"default\"\npar = \"off\"\n[frontends");
+    load(&file(&format!("{text}\nfrontchannel_logout = false")));
+}
+
+#[test]
+fn values_where_tables_belong_are_told_together() {
+    let sources =
+        file("server = 3\nkeys = \"hunter2\"\n[frontends.shop]\nroutes = \"hunter2\"\nclient_auth = \"hunter2\"\n");
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 4 problems in the configuration
+      server                      (cloakroom.toml) a number where a table is expected
+      keys                        (cloakroom.toml) text where a table is expected
+      frontends.shop.routes       (cloakroom.toml) text where a list of tables is expected
+      frontends.shop.client_auth  (cloakroom.toml) text where a table is expected
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_names_the_lines_but_not_their_text() {
+    let sources = file("[server]\nlisten = \"127.0.0.1:80\nclient_secret = hunter2\n[store\nurl = 5 6\n");
+    let findings = findings(&sources);
+    assert!(!findings.contains("hunter2"));
+    insta::assert_snapshot!(findings, @r#"
+    cloakroom: 3 problems in the configuration
+      line 2  (cloakroom.toml) not TOML: invalid basic string, expected `"`
+      line 3  (cloakroom.toml) not TOML: string values must be quoted, expected literal string
+      line 4  (cloakroom.toml) not TOML: unclosed table, expected `]`
+    "#);
+}
+
+#[test]
+fn a_broken_line_of_dotenv_is_named_but_not_shown() {
+    let findings = findings(&short().dotenv("A=1\nCLOAKROOM_CLIENT_SECRET=hunter2 and more\n"));
+    assert!(!findings.contains("hunter2"));
+    insta::assert_snapshot!(findings, @r##"
+    cloakroom: 1 problem in the configuration
+      line 2  (.env) cannot be read; write NAME=value, with quotes around a value with blanks, "$" or "#"
+    "##);
+}
+
+#[test]
+fn a_lasting_store_needs_a_key() {
+    let sources = short().variable("CLOAKROOM_STORE", "sqlite:cloakroom.db");
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 1 problem in the configuration
+      keys.master  (not set) no master key; set CLOAKROOM_KEY to what "cloakroom keygen" prints (only the store "memory:" starts without)
+    "#);
+    load(&sources.variable("CLOAKROOM_KEY", KEY));
+}
+
+#[test]
+fn the_same_key_twice_is_a_finding() {
+    let keys = short().variable("CLOAKROOM_KEY", format!("{KEY},{KEY}"));
+    assert_eq!(messages(&keys), ["keys.master: the same key twice; a new key joins as second, then becomes first"]);
+}
+
+#[test]
+fn stores_are_memory_or_a_file() {
+    let url = |url: &str| short().variable("CLOAKROOM_STORE", url).variable("CLOAKROOM_KEY", KEY);
+    for good in ["memory:", "sqlite:cloakroom.db", "sqlite:/var/lib/cloakroom/sessions.db"] {
+        assert_eq!(load(&url(good)).store.url, good);
+    }
+    for bad in
+        ["", "memory", "memory:x", "sqlite:", "sqlite://x", "sqlite::memory:", "sqlite:x?mode=ro", "mysql:x", "x"]
+    {
+        assert_eq!(messages(&url(bad)).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn the_admin_listener_needs_its_own_address() {
+    for admin in ["127.0.0.1:8080", "0.0.0.0:8080"] {
+        assert_eq!(messages(&short().variable("CLOAKROOM_ADMIN_LISTEN", admin)).len(), 1, "{admin}");
+    }
+    load(&short().variable("CLOAKROOM_LISTEN", "127.0.0.1:0").variable("CLOAKROOM_ADMIN_LISTEN", "127.0.0.1:0"));
+    assert_eq!(load(&short().variable("CLOAKROOM_ADMIN_LISTEN", "off")).server.admin_listen, None);
+}
+
+#[test]
+fn without_a_name_there_must_be_one_provider() {
+    let sources = shop("[providers.other]\nissuer = \"https://other.example.com\"");
+    assert_eq!(messages(&sources), [r#"frontends.shop.provider: the provider is missing; there is "corp", "other""#]);
+}
+
+#[test]
+fn the_page_after_logout_is_a_page_of_the_app() {
+    let route = "routes = [{ path = \"/api\", upstream = \"https://api.example.com\" }]";
+    let with = |target: &str| shop(&format!("after_logout = '{target}'\n{route}"));
+    for good in ["/", "/goodbye?a=b#c", "/apix"] {
+        assert_eq!(load(&with(good)).frontends[0].after_logout, good);
+    }
+    for bad in
+        ["", "goodbye", "//evil.example", "/\\evil.example", "/..//evil.example", "/a b", "/ü", "/bff/login", "/api/x"]
+    {
+        assert_eq!(messages(&with(bad)).len(), 1, "{bad}");
+    }
+}
+
+/// The key is written twice in the code, as a field and as text: this holds them together.
+#[test]
+fn a_wrong_type_is_told_at_its_own_place() {
+    for pattern in raw::all_keys() {
+        let path = pattern.replace("providers.NAME", "providers.corp").replace("frontends.NAME", "frontends.shop");
+        let path = path.split('.').fold(KeyPath::default(), |path, key| match key.strip_suffix("[]") {
+            Some(list) => path.key(list).index(0),
+            None => path.key(key),
+        });
+        let Ok(mut tree) = Tree::from_toml("cloakroom.toml", SOUND) else { panic!("SOUND is sound") };
+        assert!(tree.set(&path, toml::Value::Float(1.5), Origin::NotSet).is_ok());
+        let text = toml::to_string(&tree.values).unwrap();
+        let Err(findings) = Config::load(&file(&text)) else { panic!("{path} took a number:\n{text}") };
+        assert!(findings.iter().any(|finding| finding.path.starts_with(&path.to_string())), "{path}: {findings}");
+    }
+}
+
+#[test]
+fn a_listener_with_tls_serves_no_http_frontend() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tls.pem"), "").unwrap();
+    let with_tls = |url: &str| {
+        let sources = short().directory(directory.path()).variable("CLOAKROOM_URL", url);
+        sources.variable("CLOAKROOM__SERVER__TLS__CERT", "tls.pem").variable("CLOAKROOM__SERVER__TLS__KEY", "tls.pem")
+    };
+    load(&with_tls("https://localhost:8443"));
+    assert_eq!(messages(&with_tls("http://localhost:8080")).len(), 1);
+}
+
+#[test]
+fn names_are_plain() {
+    for name in ["1shop", "sh\u{f6}p", "a b", "a__b", "-a"] {
+        let text = SOUND.replace("[frontends.shop]", &format!("[frontends.\"{name}\"]"));
+        assert_eq!(messages(&file(&text)).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_variable_inside_a_table_of_the_file_is_its_origin() {
+    let text = SOUND.replace("\"hunter2\"", "{ file = \"/nowhere\" }");
+    let sources = file(&text).variable("CLOAKROOM__FRONTENDS__SHOP__CLIENT_AUTH__SECRET__FILE", "/nowhere/else");
+    insta::assert_snapshot!(findings(&sources), @r#"
+    cloakroom: 1 problem in the configuration
+      frontends.shop.client_auth.secret  (variable CLOAKROOM__FRONTENDS__SHOP__CLIENT_AUTH__SECRET__FILE) there is no file "/nowhere/else"
+    "#);
+}

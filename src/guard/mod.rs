@@ -1,0 +1,19 @@
+//! What every request passes, outermost first:
+//!
+//! 1. [`access_log`] — the request gets its name, and one line in the log
+//! 2. [`mod@panic`] — a panic is a 500 with that name
+//! 3. [`forwarded`] — who really called, as far as proxies in front of us are trusted
+//! 4. `frontend::select` — which frontend, by host and path; another host is 421
+//! 5. `respond::render` — errors of everything further in get a form
+//! 6. [`session`] — the browser's session within reach, without I/O
+//! 7. [`headers`] — on our own endpoints
+//! 8. [`csrf`] — called by each endpoint and route with its class
+
+pub(crate) mod access_log;
+pub(crate) mod authority;
+pub(crate) mod csrf;
+mod extract;
+pub(crate) mod forwarded;
+pub(crate) mod headers;
+pub(crate) mod panic;
+pub(crate) mod session;

@@ -1,0 +1,90 @@
+//! How an [`Error`] is told: problem+json for calls, a page for people.
+//!
+//! A handler's error travels in the response's extensions; one layer, [`render`], gives it a form by what the *request* was.
+
+pub(crate) mod page;
+mod problem;
+mod request_kind;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+
+use self::page::ErrorPage;
+use self::problem::Problem;
+pub(crate) use self::request_kind::RequestKind;
+use crate::Error;
+
+/// What an answer needs to know of where it is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    /// Absolute URL of the base path, without a slash at the end: `https://shop.example/bff`.
+    pub(crate) base_url: Arc<str>,
+    /// Path of the login endpoint.
+    pub(crate) login_url: Arc<str>,
+}
+
+/// The name a request goes by in logs and answers.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status();
+        if let Self::MethodNotAllowed { allow } = &self {
+            response.headers_mut().insert(header::ALLOW, allow.clone());
+        }
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// Gives every error that comes out of the inner service its form.
+pub(crate) async fn render(State(voice): State<Voice>, request: Request, next: Next) -> Response {
+    let kind = RequestKind::of(&request);
+    let id = request.extensions().get::<RequestId>().cloned();
+    let response = next.run(request).await;
+    match response.extensions().get::<Arc<Error>>().cloned() {
+        Some(error) => rendered(&error, kind, &voice, id.as_ref(), response),
+        None => response,
+    }
+}
+
+/// An error outside of every frontend, told in this voice.
+pub(crate) fn told(error: Error, kind: RequestKind, voice: &Voice, id: Option<&RequestId>) -> Response {
+    let response = error.into_response();
+    match response.extensions().get::<Arc<Error>>().cloned() {
+        Some(error) => rendered(&error, kind, voice, id, response),
+        None => response,
+    }
+}
+
+fn rendered(error: &Error, kind: RequestKind, voice: &Voice, id: Option<&RequestId>, response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let request_id = id.map(|id| &*id.0);
+    let body = match kind {
+        RequestKind::Call => {
+            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            Problem::new(error, voice, request_id).to_json()
+        }
+        RequestKind::Navigation => {
+            page::describe_headers(&mut parts.headers);
+            ErrorPage::new(error, voice, request_id).to_html()
+        }
+    };
+    parts.headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    parts.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Response::from_parts(parts, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Everything that is no endpoint of ours: a call on a proxied route, or a file of the SPA.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::Error;
+use crate::frontend::Frontend;
+use crate::guard::csrf::{self, Class};
+use crate::guard::session::SessionRef;
+use crate::proxy::{self, ClientHops, ForwardContext, Upgrades};
+
+pub(super) async fn any(
+    State(frontend): State<Frontend>,
+    Extension(hops): Extension<ClientHops>,
+    Extension(upgrades): Extension<Upgrades>,
+    session: SessionRef,
+    request: Request,
+) -> Result<Response, Error> {
+    let context = ForwardContext {
+        hops: &hops,
+        csrf_header: &frontend.options().csrf_header,
+        own_cookies: frontend.cookies().own_prefixes(),
+        upgrades: &upgrades,
+    };
+    if !frontend.routes().owns(request.uri().path()) {
+        return asset(&frontend, request, &context).await;
+    }
+    let route = frontend.routes().find(request.uri().path(), request.method())?;
+    let options = route.options();
+    Class::of_route(&options.csrf, request.method(), request.headers()).check(request.headers(), frontend.proof())?;
+    let grant = frontend.tokens().grant(session.0, options.token, options.session_required).await?;
+    Ok(proxy::forward(route, request, &grant, &context).await?.map(Body::new))
+}
+
+async fn asset(frontend: &Frontend, request: Request, context: &ForwardContext<'_>) -> Result<Response, Error> {
+    let assets = frontend.assets().ok_or(Error::RouteNotFound)?;
+    // A development server tells its WebSocket what the sources are.
+    if csrf::is_websocket(request.headers()) {
+        Class::WebSocket.check(request.headers(), frontend.proof())?;
+    }
+    Ok(assets.serve(request, context).await?.map(Body::new))
+}

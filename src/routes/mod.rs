@@ -1,0 +1,112 @@
+//! One file per endpoint, one function per method. A handler parses the request, calls one verb, and shapes the answer.
+
+mod api;
+mod callback;
+mod health;
+mod logged_out;
+mod login;
+mod logout;
+mod problems;
+mod user;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use http::{HeaderValue, StatusCode, header};
+
+pub(crate) use health::{Readiness, admin};
+
+use crate::Error;
+use crate::frontend::Frontend;
+use crate::guard;
+use crate::guard::csrf::Class;
+use crate::proxy::Upgrades;
+use crate::respond;
+use crate::session::ReturnTo;
+
+/// Everything one frontend answers. `handlers` are an embedder's; every call of them is of the class *data*.
+pub(crate) fn frontend(frontend: &Frontend, upgrades: &Upgrades, handlers: Router) -> Router {
+    let base = frontend.base_path();
+    let own = Router::new()
+        .route(&format!("{base}/login"), only("GET, POST", get(login::get).post(login::post)))
+        .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
+        .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
+        .route(&format!("{base}/logout"), only("GET, POST", get(logout::get).post(logout::post)))
+        .route(&format!("{base}/logged-out"), only("GET, HEAD", get(logged_out::get)))
+        .route(&format!("{base}/problems/{{slug}}"), only("GET, HEAD", get(problems::get)))
+        .route(base, axum::routing::any(nothing))
+        .route(&format!("{base}/"), axum::routing::any(nothing))
+        .route(&format!("{base}/{{*rest}}"), axum::routing::any(nothing))
+        .layer(from_fn(guard::headers::own));
+    let handlers = handlers.layer(from_fn_with_state(frontend.clone(), data));
+    own.merge(handlers.with_state(()))
+        .fallback(api::any)
+        .layer(from_fn_with_state(frontend.clone(), guard::session::attach))
+        .layer(from_fn_with_state(frontend.voice().clone(), respond::render))
+        .layer(axum::Extension(frontend.clone()))
+        .layer(axum::Extension(upgrades.clone()))
+        .with_state(frontend.clone())
+}
+
+/// Other methods are 405 with this `Allow`. It names HEAD only where a HEAD is answered like the GET; the others refuse it.
+fn only(allow: &'static str, methods: MethodRouter<Frontend>) -> MethodRouter<Frontend> {
+    methods.fallback(move || async move { Error::MethodNotAllowed { allow: HeaderValue::from_static(allow) } })
+}
+
+/// Lets through what proves to come from our page.
+async fn data(State(frontend): State<Frontend>, request: Request, next: Next) -> Result<Response, Error> {
+    Class::Data.check(request.headers(), frontend.proof())?;
+    Ok(next.run(request).await)
+}
+
+async fn nothing(_: Request) -> Error {
+    Error::RouteNotFound
+}
+
+/// The whole body of a form. A server that waited for the rest for ever would be held up by whoever never sends it.
+///
+/// # Errors
+/// `BodyTooLarge`, also if it broke off; `RequestInterrupted`.
+async fn whole(body: Body, largest: usize) -> Result<Bytes, Error> {
+    let read = tokio::time::timeout(FORM_TIME, to_bytes(body, largest)).await;
+    read.map_err(|_| Error::RequestInterrupted)?.map_err(|_| Error::BodyTooLarge)
+}
+
+/// `303` to a place that may hold what no log should.
+fn see_other(location: &str) -> Result<Response, Error> {
+    let mut location = HeaderValue::try_from(location).map_err(|_| Error::Internal("a location is not plain ASCII"))?;
+    location.set_sensitive(true);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// `303` to a checked place on the frontend.
+fn see_other_here(frontend: &Frontend, place: &ReturnTo) -> Result<Response, Error> {
+    see_other(&place.absolute(frontend.url()))
+}
+
+/// Forms are small.
+const FORM_TIME: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_never_ends_is_given_up() {
+        let pieces = stream::once(async { Ok::<_, std::io::Error>("state=") });
+        let body = Body::from_stream(futures_util::StreamExt::chain(pieces, stream::pending()));
+        assert!(matches!(whole(body, 1024).await, Err(Error::RequestInterrupted)));
+        assert!(matches!(whole(Body::from("12345"), 4).await, Err(Error::BodyTooLarge)));
+        assert_eq!(whole(Body::from("1234"), 4).await.ok().as_deref(), Some(&b"1234"[..]));
+    }
+}

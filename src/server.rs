@@ -1,0 +1,186 @@
+//! A listener: accepts connections, speaks HTTP on them, and lets them finish when it is told to end.
+//!
+//! HTTP/2 is spoken where ALPN chose it, HTTP/1.1 everywhere else. The version is never guessed from the first bytes, as
+//! `hyper_util::server::conn::auto` does: the guess has no time limit, so a silent client would hold its connection for ever.
+
+mod stall;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use self::stall::WriteLimit;
+use crate::proxy::{Peer, Scheme};
+
+/// What a client may make a listener wait for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Largest request head, in bytes; at least 8 KiB. More is answered 431.
+    pub(crate) max_headers: u64,
+    /// From one answer (or the connection's start) to the end of the next request's head; also for TLS handshakes.
+    pub(crate) head_timeout: Duration,
+    /// How long a client may read nothing of what we have for it.
+    pub(crate) write_timeout: Duration,
+    /// How long requests under way may take once the listener ends.
+    pub(crate) drain: Duration,
+}
+
+impl Limits {
+    /// The two that are configured, and defaults for the others.
+    pub(crate) fn new(max_headers: u64, drain: Duration) -> Self {
+        Self { max_headers, head_timeout: Duration::from_secs(30), write_timeout: Duration::from_mins(1), drain }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown`; then accepts nothing more, lets requests under way finish for at most
+/// `limits.drain`, and ends what is left. Every request carries its [`Peer`] as an extension.
+///
+/// WebSockets are not waited for: they belong to `proxy::Upgrades`. A failure to accept is logged and tried again.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let server =
+        Arc::new(Server { tls, router, http1: speaks_http1(&limits), http2: speaks_http2(&limits), limits, shutdown });
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = server.shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => {
+                    connections.spawn(Arc::clone(&server).connection(stream, address));
+                }
+                Err(error) => server.rest(&error).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests under way took too long and were cut off");
+    }
+    connections.shutdown().await;
+}
+
+struct Server {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    limits: Limits,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Waits after a failed accept: out of file descriptors (EMFILE) would otherwise be a busy loop. What went wrong with one
+    /// connection is no reason to wait.
+    async fn rest(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+            return;
+        }
+        tracing::error!(%error, "cannot accept connections; trying again in a second");
+        self.shutdown.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        // Without it small answers wait for the client's acknowledgement; a refusal only costs that time.
+        let _ = stream.set_nodelay(true);
+        let stream = WriteLimit::new(stream, self.limits.write_timeout);
+        let Some(tls) = &self.tls else {
+            let service = self.service(Peer { address, scheme: Scheme::Http });
+            let connection = self.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
+            return self.carry(connection, http1::UpgradeableConnection::graceful_shutdown, address).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream));
+        let Some(Ok(Ok(stream))) = self.shutdown.run_until_cancelled(handshake).await else {
+            tracing::debug!(%address, "no TLS handshake");
+            return;
+        };
+        let service = self.service(Peer { address, scheme: Scheme::Https });
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+            self.carry(connection, http2::Connection::graceful_shutdown, address).await;
+        } else {
+            let connection = self.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
+            self.carry(connection, http1::UpgradeableConnection::graceful_shutdown, address).await;
+        }
+    }
+
+    /// Drives a connection to its end, which `finish` brings near once the listener ends.
+    async fn carry<C>(&self, connection: C, finish: fn(Pin<&mut C>), address: SocketAddr)
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.shutdown.cancelled() => {
+                finish(connection.as_mut());
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%address, %error, "connection broke off");
+        }
+    }
+
+    fn service(
+        &self,
+        peer: Peer,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<> {
+        let router = self.router.clone();
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            // A router is always ready.
+            tower::Service::call(&mut router.clone(), request)
+        })
+    }
+}
+
+fn speaks_http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(usize::try_from(limits.max_headers).unwrap_or(usize::MAX).max(SMALLEST_HTTP1_BUFFER));
+    builder
+}
+
+fn speaks_http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.max_headers).unwrap_or(u32::MAX))
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .keep_alive_interval(limits.head_timeout)
+        .keep_alive_timeout(limits.head_timeout);
+    builder
+}
+
+/// hyper takes no less.
+const SMALLEST_HTTP1_BUFFER: usize = 8 * 1024;
+/// Per connection; browsers open about a hundred at most.
+const HTTP2_STREAMS: u32 = 128;
+
+#[cfg(test)]
+mod tests;
