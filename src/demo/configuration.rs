@@ -1,0 +1,117 @@
+//! The configuration of a demo: one frontend on `http://localhost:PORT`, the development provider, one API route, sessions in memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::api::EchoApi;
+use super::assets;
+use super::idp::{DevClient, DevProvider};
+use crate::config::{Config, LogFormat, Server, Store};
+use crate::frontend::{self, AssetsOptions};
+use crate::oidc::{ClientAuth, ClientOptions, ProviderOptions};
+use crate::proxy::{CsrfPolicy, RouteOptions};
+use crate::secret::{self, Secret};
+use crate::session;
+use crate::tokens::TokenPolicy;
+
+/// The public side of a demo.
+pub(super) struct Site {
+    listen: SocketAddr,
+    url: Url,
+    client_secret: Secret<String>,
+}
+
+impl Site {
+    /// The site that is served at this address.
+    pub(super) fn on(listen: SocketAddr) -> Self {
+        let url = Url::parse(&format!("http://localhost:{}/", listen.port())).expect("localhost and a port are a URL");
+        Self { listen, url, client_secret: secret::random_token() }
+    }
+
+    /// Where browsers reach it.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Its registration, from the provider's side.
+    pub(super) fn client(&self) -> DevClient {
+        let secret = self.client_secret.expose().as_str();
+        DevClient::new(CLIENT_ID, secret, &self.below("bff/callback"), &self.below("bff/logged-out"))
+    }
+
+    /// What `cloakroom serve` would be given in a file.
+    pub(super) fn configuration(&self, provider: &DevProvider, api: &EchoApi) -> Config {
+        Config {
+            server: self.server(),
+            keys: Vec::new(),
+            store: Store { url: "memory:".to_owned(), timeout: secs(2), lease: secs(5) },
+            session: session::Options::default(),
+            frontends: vec![self.frontend(provider, api)],
+            weakened: Vec::new(),
+        }
+    }
+
+    fn server(&self) -> Server {
+        Server {
+            listen: self.listen,
+            admin_listen: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
+            drain: secs(1),
+            log: LogFormat::Text,
+            log_level: None,
+            hosts: Vec::new(),
+            ca_pem: None,
+            max_headers: 64 * 1024,
+        }
+    }
+
+    fn frontend(&self, provider: &DevProvider, api: &EchoApi) -> frontend::Options {
+        let auth = ClientAuth::SecretBasic(self.client_secret.clone());
+        let mut client = ClientOptions::new(CLIENT_ID, auth, self.below("bff/callback"), self.below("bff/logged-out"));
+        client.scopes = ["openid", "profile", "email", "offline_access"].map(str::to_owned).to_vec();
+        frontend::Options {
+            id: "demo".to_owned(),
+            url: self.url.clone(),
+            base_path: "/bff".to_owned(),
+            csrf_header: http::HeaderName::from_static("x-csrf"),
+            provider: Arc::new(ProviderOptions::new("demo", provider.issuer())),
+            client,
+            allowed_login_parameters: Vec::new(),
+            frontchannel_logout: false,
+            assets: Some(AssetsOptions::Embedded(assets::FILES)),
+            after_logout: "/".to_owned(),
+            routes: vec![api_route(&api.url())],
+        }
+    }
+
+    fn below(&self, path: &str) -> Url {
+        self.url.join(path).expect("a constant path can be joined")
+    }
+}
+
+fn api_route(upstream: &str) -> RouteOptions {
+    RouteOptions {
+        path: "/api".to_owned(),
+        upstream: Url::parse(upstream).expect("the API's own URL is one"),
+        methods: Vec::new(),
+        token: TokenPolicy::Required,
+        session_required: true,
+        csrf: CsrfPolicy::Header,
+        shared_cache: false,
+        forward_cookies: Vec::new(),
+        response_cookies: Vec::new(),
+        timeout: secs(30),
+        idle_timeout: secs(300),
+        max_body: 10 * 1024 * 1024,
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const CLIENT_ID: &str = "cloakroom-demo";
