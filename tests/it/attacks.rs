@@ -1,0 +1,300 @@
+//! What somebody tries who means harm: odd bytes, requests that are left halfway, other sites that open windows.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cloakroom::demo::faults::{Endpoint, Fault, Outage};
+use cloakroom::store::{FlakyBackend, MemoryBackend, Outage as StoreOutage};
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::TestApp;
+use crate::support::browser::Jar;
+
+const EVIL: &str = "https://evil.example/";
+
+/// Sends bytes and reads until the server closes.
+async fn raw(app: &TestApp, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(app.url.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("the server neither answers nor closes").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn host(app: &TestApp) -> &str {
+    app.url.strip_prefix("http://").unwrap()
+}
+
+#[tokio::test]
+async fn a_cookie_of_somebody_else_with_odd_bytes_logs_nobody_out() {
+    let app = TestApp::start().await;
+    let browser = app.logged_in("alice").await;
+    let (port, id) = (browser.home.port().unwrap(), &browser.session().unwrap().value);
+    let head = format!("GET /bff/user HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nX-CSRF: 1\r\n", host(&app));
+    let request = format!("{head}Cookie: theme=d\u{e4}mmerung; cloakroom-{port}={id}\r\n\r\n");
+    assert!(raw(&app, request.as_bytes()).await.contains("\"authenticated\":true"));
+    let mut latin1 = request.replace('\u{e4}', "?").into_bytes();
+    let at = latin1.iter().position(|byte| *byte == b'?').unwrap();
+    latin1[at] = 0xe4;
+    assert!(raw(&app, &latin1).await.contains("\"authenticated\":true"));
+}
+
+#[tokio::test]
+async fn a_cookie_whose_name_only_looks_like_ours_is_not_ours() {
+    let app = TestApp::start().await;
+    let browser = app.logged_in("alice").await;
+    let (port, id) = (browser.home.port().unwrap(), &browser.session().unwrap().value);
+    for blank in ["\u{a0}", "\u{2003}", "\u{85}"] {
+        let head = format!("GET /bff/user HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nX-CSRF: 1\r\n", host(&app));
+        let request = format!("{head}Cookie: {blank}cloakroom-{port}={id}\r\n\r\n");
+        assert!(raw(&app, request.as_bytes()).await.contains("\"authenticated\":false"), "{blank:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_sent_once_even_if_what_comes_after_it_fails() {
+    let app = TestApp::start().await;
+    let mut browser = app.browser();
+    let callback = browser.callback_url("/cart", "alice").await;
+    app.misbehave(Fault::Endpoint(Endpoint::Jwks, Outage::NotFound));
+    browser.click(&callback).await;
+    app.provider.faults().clear_all();
+    app.clock.advance(Duration::from_mins(1));
+    browser.click(&callback).await;
+    assert_eq!(app.grants("authorization_code"), 1);
+}
+
+#[tokio::test]
+async fn other_sites_cannot_fill_a_browser_with_logins_until_its_requests_are_too_large() {
+    let app = TestApp::start().await;
+    let mut browser = app.browser();
+    for n in 0..150 {
+        browser.step_from(EVIL, &format!("/bff/login?return_to=/{}", "x".repeat(n * 13))).await;
+    }
+    let names = browser.cookies.names("localhost");
+    let bytes: usize = names.iter().map(|name| browser.cookies.of("localhost", name).unwrap().value.len()).sum();
+    assert!(bytes <= 24 * 1024, "{} cookies, {bytes} bytes", names.len());
+}
+
+#[tokio::test]
+async fn a_token_is_in_no_header_that_a_script_asked_for() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let answer = browser.fetch_with(Method::POST, "/bff/logout", &[], Vec::new()).await;
+    assert!(!format!("{:?}", answer.headers).contains("id_token_hint"), "{:?}", answer.headers);
+    let mut browser = app.logged_in("alice").await;
+    let handle = browser.fetch(Method::POST, "/bff/logout").await.json()["redirect_to"].as_str().unwrap().to_owned();
+    let answer = browser.fetch(Method::GET, &handle).await;
+    assert!(!format!("{:?}", answer.headers).contains("id_token_hint"), "{:?}", answer.headers);
+    // It was not used up by that either.
+    assert!(browser.step(&handle).await.header("location").unwrap().contains("id_token_hint"));
+}
+
+#[tokio::test]
+async fn a_provider_without_kids_may_rotate_its_keys_between_two_refreshes() {
+    let app = TestApp::start().await;
+    app.misbehave(Fault::IdTokenWithoutKid);
+    let mut browser = app.logged_in("alice").await;
+    app.provider.rotate_keys();
+    app.clock.advance(Duration::from_secs(290));
+    assert_eq!(browser.fetch(Method::GET, "/api/x").await.status, StatusCode::OK);
+    assert_eq!(app.grants("refresh_token"), 1);
+    assert!(browser.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn an_answer_that_removes_a_cookie_is_kept_by_no_cache() {
+    let app = TestApp::start().await;
+    let (port, junk) = (app.url.rsplit(':').next().unwrap(), "x".repeat(3000));
+    let cookies: Vec<_> = (0..3).map(|slot| format!("cloakroom-{port}-login.{slot}={junk}")).collect();
+    for path in ["/", "/app.js", "/bff/problems/internal"] {
+        let headers = [("cookie", cookies.join("; "))];
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = app.browser().fetch_with(Method::GET, path, &headers, Vec::new()).await;
+        assert!(answer.header("set-cookie").is_some());
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_logout_is_carried_out_even_if_the_window_closes_at_once() {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let app = TestApp::with().backend(backend.clone()).start().await;
+    let browser = app.logged_in("alice").await;
+    let (port, id) = (browser.home.port().unwrap(), &browser.session().unwrap().value);
+    backend.set(StoreOutage::Slow);
+    let seen = backend.calls();
+    let mut stream = TcpStream::connect(host(&app)).await.unwrap();
+    let head = format!("POST /bff/logout HTTP/1.1\r\nHost: {}\r\nX-CSRF: 1\r\nContent-Length: 0\r\n", host(&app));
+    stream.write_all(format!("{head}Cookie: cloakroom-{port}={id}\r\n\r\n").as_bytes()).await.unwrap();
+    while backend.calls() == seen {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(stream);
+    app.eventually(|app| app.calls("/revoke").len() == 1).await;
+    backend.set(StoreOutage::None);
+    assert_eq!(app.sessions().await, 0);
+}
+
+#[tokio::test]
+async fn a_login_is_carried_out_even_if_the_window_closes_at_once() {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let app = TestApp::with().backend(backend.clone()).start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.provider.end_sso_sessions();
+    app.clock.advance(Duration::from_secs(5));
+    let callback = browser.callback_url("/", "bob").await;
+    backend.set(StoreOutage::Slow);
+    let cookies = browser.cookies.0.iter().filter(|((of, _), _)| of == "localhost");
+    let cookies: Vec<_> = cookies.map(|((_, name), cookie)| format!("{name}={}", cookie.value)).collect();
+    let path = callback.strip_prefix(&app.url).unwrap();
+    let head = format!("GET {path}&hop=1 HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", host(&app), cookies.join("; "));
+    let mut stream = TcpStream::connect(host(&app)).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    app.eventually(|app| app.calls("/token").len() == 2).await;
+    drop(stream);
+    // The session of another person ended, so its token must not live on.
+    app.eventually(|app| app.calls("/revoke").len() == 1).await;
+}
+
+#[tokio::test]
+async fn odd_requests_are_refused_in_order() {
+    let app = TestApp::start().await;
+    let (h, long) = (host(&app), "a".repeat(300_000));
+    for (request, status) in [
+        (format!("CONNECT {h} HTTP/1.1\r\nHost: {h}\r\n"), "405"),
+        (format!("OPTIONS * HTTP/1.1\r\nHost: {h}\r\n"), "404"),
+        (format!("TRACE / HTTP/1.1\r\nHost: {h}\r\n"), "405"),
+        (format!("TRACE /api/x HTTP/1.1\r\nHost: {h}\r\n"), "405"),
+        (format!("GET http://evil.example/ HTTP/1.1\r\nHost: {h}\r\n"), "421"),
+        (format!("GET http://{h}/ HTTP/1.1\r\nHost: evil.example\r\n"), "200"),
+        (format!("GET http://{h}@evil.example/ HTTP/1.1\r\nHost: {h}\r\n"), "421"),
+        (format!("GET / HTTP/1.1\r\nHost: {h}\r\nHost: evil.example\r\n"), "421"),
+        (format!("GET / HTTP/1.1\r\nHost: {h}\r\nHost: {h}\r\n"), "421"),
+        ("GET / HTTP/1.1\r\n".to_owned(), "421"),
+        ("GET / HTTP/1.0\r\n".to_owned(), "421"),
+        (format!("GET / HTTP/1.1\r\nHost: {h}.\r\n"), "421"),
+        (format!("GET / HTTP/1.1\r\nHost: user@{h}\r\n"), "421"),
+        (format!("GET /\u{e4} HTTP/1.1\r\nHost: {h}\r\n"), "200"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: {h}\r\n"), "4"),
+        (format!("GET / HTTP/1.1\r\nHost: {h}\r\nX: {long}\r\n"), "431"),
+        (format!("GET /%ff%00%2f..%2f HTTP/1.1\r\nHost: {h}\r\n"), "404"),
+        (format!("GET /../../etc/passwd HTTP/1.1\r\nHost: {h}\r\n"), "404"),
+        (format!("GET /bff/callback?state=%ff&code=%00&hop=1 HTTP/1.1\r\nHost: {h}\r\n"), "400"),
+        (format!("GET /bff/callback?\"><script>&hop=255 HTTP/1.1\r\nHost: {h}\r\n"), "400"),
+        (format!("GET /bff/callback?hop=1&hop=1&hop=-1 HTTP/1.1\r\nHost: {h}\r\n"), "200"),
+        (format!("GET /bff/logged-out?go=%00 HTTP/1.1\r\nHost: {h}\r\n"), "303"),
+        (format!("GET /bff/problems/%00%ff HTTP/1.1\r\nHost: {h}\r\n"), "4"),
+        (format!("GET /bff/login?return_to=%00 HTTP/1.1\r\nHost: {h}\r\n"), "400"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n".to_owned(), ""),
+        (format!("GET /api/x HTTP/1.1\r\nHost: {h}\r\nX-CSRF: 1\r\nUpgrade: websocket\r\n"), "403"),
+    ] {
+        let answer = raw(&app, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(
+            line.split(' ').nth(1).unwrap_or_default().starts_with(status),
+            "{}: {line}",
+            &request[..request.len().min(80)]
+        );
+        assert!(!line.contains(" 500"));
+    }
+}
+
+/// Where the answer to a login request will be parked.
+fn parked_slot(location: &str) -> u8 {
+    let url = url::Url::parse(location).unwrap();
+    let (_, state) = url.query_pairs().find(|(name, _)| name == "state").unwrap();
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, state.as_bytes()).as_ref()[0] % 20
+}
+
+#[tokio::test]
+async fn a_posted_answer_is_still_there_after_waiting_for_another_tab_that_fails() {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let app = TestApp::with().backend(backend.clone()).variable("CLOAKROOM_RESPONSE_MODE", "form_post").start().await;
+    let shared = Arc::new(Mutex::new(Jar::default()));
+    let mut tabs: Vec<_> = (0..2).map(|_| app.browser()).collect();
+    for tab in &mut tabs {
+        tab.share(shared.clone());
+    }
+    // Two answers in one slot would be another story.
+    let mut starts: Vec<(u8, String)> = Vec::new();
+    for tab in &mut tabs {
+        let start = loop {
+            let login = tab.step("/bff/login?return_to=/cart").await;
+            let location = login.header("location").unwrap().to_owned();
+            let slot = parked_slot(&location);
+            if starts.iter().all(|(taken, _)| *taken != slot) {
+                break (slot, location);
+            }
+        };
+        starts.push(start);
+    }
+    backend.set(StoreOutage::Slow);
+    app.provider.faults().set_times(Fault::TokenInvalidGrant, 1);
+    let pages = join_all(tabs.iter_mut().zip(&starts).map(async |(tab, (_, location))| {
+        let page = tab.click(location).await;
+        tab.sign_in(&page, "alice").await
+    }))
+    .await;
+    let mut ends: Vec<_> = pages.iter().map(|page| (page.url.path().to_owned(), page.status)).collect();
+    ends.sort();
+    assert_eq!(ends, [("/bff/callback".to_owned(), StatusCode::BAD_GATEWAY), ("/cart".to_owned(), StatusCode::OK)]);
+}
+
+#[tokio::test]
+async fn a_login_link_does_not_lead_into_another_frontend() {
+    let app = TestApp::with()
+        .variable("CLOAKROOM__FRONTENDS__ADMIN__URL", "{url}/admin/")
+        .variable("CLOAKROOM__FRONTENDS__ADMIN__CLIENT_ID", "shop")
+        .variable("CLOAKROOM__FRONTENDS__ADMIN__ALLOW_PUBLIC_CLIENT", "true")
+        .start()
+        .await;
+    for path in ["/admin/bff/login", "/admin/api/delete", "/admin", "/admin/", "/x/../admin/x", "/%61dmin/x"] {
+        let page = app.browser().step(&format!("/bff/login?return_to={}", path.replace('%', "%25"))).await;
+        assert_eq!(page.page_slug(), "return-to-not-allowed", "{path}");
+    }
+    assert_eq!(app.browser().step("/bff/login?return_to=/administration").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_nonsense_harms_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let app = TestApp::with().route(&format!("path = '/m'\ntoken = 'none'\nupstream = '{upstream}'")).start().await;
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-Many: y\r\n".repeat(2000));
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", "200"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", "200"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 7\r\n\r\nabcdefg", "502"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabcdefg", "502"),
+        ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", "502"),
+        ("HTTP/1.1 103 Early Hints\r\nSet-Cookie: a=b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200"),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n", "502"),
+        ("HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n", "502"),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", "204"),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nabc", "304"),
+        ("HTTP/1.1 302 Found\r\nLocation: //evil.example/m\r\nContent-Length: 0\r\n\r\n", "302"),
+        ("HTTP/1.1 302 Found\r\nLocation: http://[::\r\nContent-Length: 0\r\n\r\n", "302"),
+        ("HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n", "999"),
+        ("HTTP/1.1 099 x\r\nContent-Length: 0\r\n\r\n", "502"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", "502"),
+        ("SSH-2.0-OpenSSH\r\n", "502"),
+        ("", "502"),
+        (&many, "502"),
+    ] {
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        };
+        let request = format!("GET /m HTTP/1.1\r\nHost: {}\r\nX-CSRF: 1\r\nConnection: close\r\n\r\n", host(&app));
+        let ((), seen) = tokio::join!(serve, raw(&app, request.as_bytes()));
+        assert!(seen.starts_with(&format!("HTTP/1.1 {status}")), "{answer:?}\n{seen}");
+        assert_eq!(seen.matches("HTTP/1.").count(), 1, "{answer:?}\n{seen}");
+        assert!(!seen.to_ascii_lowercase().contains("set-cookie"), "{seen}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The whole product through the door its users use: a real listener, a browser, a provider and an API, all on loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+mod admin;
+mod api;
+mod attacks;
+mod csrf;
+mod embedding;
+mod layers;
+mod login;
+mod logout;
+mod provider_outage;
+mod refresh;
+mod rejections;
+mod session;
+mod store_outage;
+mod transcript;

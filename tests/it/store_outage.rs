@@ -1,0 +1,349 @@
+//! The store is down, slow, damaged or stolen: nobody is logged out, nobody is anonymous by mistake, and the file tells nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom::demo::faults::{self, Endpoint, Fault};
+use cloakroom::store::{
+    Cursor, FlakyBackend, LeaseAfter, MasterKey, MemoryBackend, Outage, SessionBackend, SessionKey, SqliteBackend,
+    Swapped, Updated,
+};
+use http::{Method, StatusCode};
+
+use crate::support::{Browser, Page, TestApp, logs};
+
+const ALMOST_OVER: Duration = Duration::from_secs(250);
+
+/// An app whose store can fail, with a second route that takes anybody.
+async fn flaky() -> (TestApp, Arc<FlakyBackend>) {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let setup = TestApp::with().backend(backend.clone()).variable("CLOAKROOM__STORE__TIMEOUT", "100ms");
+    let setup = setup.variable("CLOAKROOM_ROUTES", "/api={api},/open={api}");
+    let app = setup.variable("CLOAKROOM__FRONTENDS__DEFAULT__ROUTES__1__TOKEN", "optional").start().await;
+    (app, backend)
+}
+
+async fn call(browser: &mut Browser) -> Page {
+    browser.fetch(Method::GET, "/api/x").await
+}
+
+/// The one session in the store.
+async fn only_session(app: &TestApp) -> SessionKey {
+    let rows = app.backend.scan(Cursor::default()).await.unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    rows[0].key
+}
+
+fn assert_unavailable(page: &Page) {
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{} {}", page.url, page.text());
+    assert_eq!(page.header("retry-after"), Some("5"));
+    assert_eq!(page.header("set-cookie"), None);
+}
+
+// Outages.
+
+#[tokio::test]
+async fn while_the_store_is_away_everything_is_503_and_then_everybody_is_still_there() {
+    for (outage, seen) in [(Outage::Unavailable, "simulated outage"), (Outage::Hangs, "no answer within 100ms")] {
+        let (app, backend) = flaky().await;
+        let mut browser = app.logged_in("alice").await;
+        let mut arriving = app.browser();
+        let callback = arriving.callback_url("/cart", "bob").await;
+        let logout = browser.user().await["logout_url"].as_str().unwrap().to_owned();
+        let (session, attempt) = (browser.session().cloned(), arriving.cookies.names("localhost"));
+        backend.set(outage);
+
+        for (method, path) in [
+            (Method::GET, "/bff/user"),
+            (Method::GET, "/bff/user?slide=false"),
+            (Method::GET, "/api/x"),
+            (Method::POST, "/api/x"),
+            (Method::GET, "/open/x"),
+            (Method::POST, "/bff/logout"),
+        ] {
+            let page = browser.fetch(method, path).await;
+            assert_unavailable(&page);
+            assert_eq!(page.problem(), "unavailable", "{path}");
+        }
+        for page in
+            [browser.click(&logout).await, browser.post_form("/bff/logout", &[]).await, arriving.click(&callback).await]
+        {
+            assert_unavailable(&page);
+            assert_eq!(page.page_slug(), "unavailable");
+            assert_eq!(page.cause(), format!("the store is unavailable: {seen}"));
+        }
+        assert!(app.api_saw().is_empty());
+        assert_eq!(app.grants("authorization_code"), 1);
+        assert!(app.calls("/revoke").is_empty());
+
+        backend.set(Outage::None);
+        assert_eq!(browser.session().cloned(), session);
+        assert_eq!(arriving.cookies.names("localhost"), attempt);
+        assert!(browser.is_logged_in().await);
+        assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+        assert_eq!(arriving.click(&callback).await.url.path(), "/cart");
+        assert_eq!(app.sessions().await, 2);
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_session_is_served_without_the_store() {
+    let (app, backend) = flaky().await;
+    let mut browser = app.browser();
+    let before = backend.calls();
+    backend.set(Outage::Unavailable);
+    assert!(!browser.is_logged_in().await);
+    assert_eq!(call(&mut browser).await.problem(), "not-authenticated");
+    assert_eq!(browser.fetch(Method::GET, "/open/x").await.status, StatusCode::OK);
+    assert_eq!(browser.open("/").await.status, StatusCode::OK);
+    assert_eq!(browser.step("/bff/login").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(backend.calls(), before);
+}
+
+#[tokio::test]
+async fn a_page_and_its_files_do_not_need_the_store() {
+    let (app, backend) = flaky().await;
+    let mut browser = app.logged_in("alice").await;
+    backend.set(Outage::Unavailable);
+    assert_eq!(browser.open("/cart").await.status, StatusCode::OK);
+    assert_eq!(browser.open("/app.js").await.status, StatusCode::OK);
+    assert_eq!(browser.step("/bff/login").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_stored_opens_nothing_and_does_not_spend_its_code_twice() {
+    let (app, backend) = flaky().await;
+    app.misbehave(held());
+    let mut browser = app.browser();
+    let callback = browser.callback_url("/cart", "alice").await;
+    let mut copy = browser.tab();
+    let (page, ()) = tokio::join!(browser.click(&callback), async {
+        app.eventually(|app| app.grants("authorization_code") == 1).await;
+        backend.set(Outage::Unavailable);
+        app.provider.faults().clear_all();
+    });
+    assert_eq!((page.status, page.page_slug().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    assert_eq!(browser.session(), None);
+    backend.set(Outage::None);
+    assert_eq!(app.sessions().await, 0);
+    assert_eq!(copy.click(&callback).await.page_slug(), "login-expired");
+    assert_eq!(app.grants("authorization_code"), 1);
+    assert_eq!(browser.log_in("/cart", "alice").await.url.path(), "/cart");
+}
+
+#[tokio::test]
+async fn a_renewed_token_that_cannot_be_stored_is_not_used() {
+    let (app, backend) = flaky().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(ALMOST_OVER + Duration::from_mins(1));
+    app.misbehave(held());
+    let (page, ()) = tokio::join!(call(&mut browser), async {
+        app.eventually(|app| app.grants("refresh_token") == 1).await;
+        backend.set(Outage::Unavailable);
+        app.provider.faults().clear_all();
+    });
+    assert_unavailable(&page);
+    assert_eq!(page.problem(), "unavailable");
+    assert!(app.api_saw().is_empty());
+}
+
+#[tokio::test]
+async fn a_callback_whose_claim_was_lost_can_be_loaded_again() {
+    let (app, backend) = flaky().await;
+    let mut browser = app.browser();
+    let callback = browser.callback_url("/cart", "alice").await;
+    backend.set(Outage::LosesAnswers);
+    assert_unavailable(&browser.click(&callback).await);
+    assert_eq!(app.grants("authorization_code"), 0);
+    backend.set(Outage::None);
+    assert_eq!(browser.click(&callback).await.url.path(), "/cart");
+    assert_eq!(app.grants("authorization_code"), 1);
+}
+
+// Damage.
+
+#[tokio::test]
+async fn a_session_half_that_does_not_open_ends_the_session() {
+    let app = TestApp::start().await;
+    for damage in DAMAGES {
+        let mut browser = app.logged_in("alice").await;
+        let key = only_session(&app).await;
+        let session = damage(app.backend.load(key).await.unwrap().unwrap().session);
+        assert_eq!(app.backend.touch(key, Duration::from_hours(1), &session, None).await.unwrap(), Updated::Updated);
+        let page = call(&mut browser).await;
+        assert_eq!(page.problem(), "session-expired");
+        assert_eq!(page.header("set-cookie"), None);
+        assert!(!browser.is_logged_in().await);
+        assert_eq!(app.sessions().await, 0);
+        logs::assert_tells(&["ERROR", "a session does not open and is ended", &key.tag()]);
+    }
+    assert!(app.api_saw().is_empty());
+}
+
+#[tokio::test]
+async fn a_tokens_half_that_does_not_open_ends_the_session() {
+    let app = TestApp::start().await;
+    for damage in DAMAGES {
+        let mut browser = app.logged_in("alice").await;
+        let key = only_session(&app).await;
+        let tokens = damage(app.backend.load(key).await.unwrap().unwrap().tokens);
+        assert_eq!(app.backend.swap_tokens(key, 1, &tokens, LeaseAfter::Keep).await.unwrap(), Swapped::Swapped);
+        assert!(!browser.is_logged_in().await);
+        assert_eq!(call(&mut browser).await.problem(), "session-expired");
+        assert_eq!(app.sessions().await, 0);
+        logs::assert_tells(&["ERROR", "a session does not open and is ended", &key.tag()]);
+    }
+    assert!(app.api_saw().is_empty());
+}
+
+#[tokio::test]
+async fn tokens_that_are_put_back_do_not_open() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let key = only_session(&app).await;
+    let old = app.backend.load(key).await.unwrap().unwrap().tokens;
+    app.clock.advance(ALMOST_OVER);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+    assert_eq!(app.backend.swap_tokens(key, 2, &old, LeaseAfter::Keep).await.unwrap(), Swapped::Swapped);
+    assert_eq!(call(&mut browser).await.problem(), "session-expired");
+}
+
+#[tokio::test]
+async fn what_a_newer_program_wrote_is_not_damage() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let key = only_session(&app).await;
+    let mut session = app.backend.load(key).await.unwrap().unwrap().session;
+    session[0] += 1;
+    app.backend.touch(key, Duration::from_hours(1), &session, None).await.unwrap();
+    assert_unavailable(&browser.fetch(Method::GET, "/bff/user").await);
+    assert_unavailable(&call(&mut browser).await);
+    assert_eq!(app.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn halves_of_one_session_do_not_open_in_another() {
+    let app = TestApp::start().await;
+    let mut alice = app.logged_in("alice").await;
+    let hers = only_session(&app).await;
+    let row = app.backend.load(hers).await.unwrap().unwrap();
+    let mut bob = app.logged_in("bob").await;
+    let rows = app.backend.scan(Cursor::default()).await.unwrap().rows;
+    let his = rows.into_iter().map(|row| row.key).find(|key| *key != hers).unwrap();
+    app.backend.touch(his, Duration::from_hours(1), &row.session, None).await.unwrap();
+    assert!(!bob.is_logged_in().await);
+    assert!(alice.is_logged_in().await);
+}
+
+// The file.
+
+#[tokio::test]
+async fn the_file_tells_neither_who_nor_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloakroom.db");
+    let app = TestApp::with().backend(sqlite(&path).await).start().await;
+    let mut browser = app.logged_in("alice").await;
+    let mut leaver = app.logged_in("bob").await;
+    app.clock.advance(ALMOST_OVER);
+    for browser in [&mut browser, &mut leaver] {
+        assert_eq!(call(browser).await.status, StatusCode::OK);
+    }
+    assert_eq!(app.grants("refresh_token"), 2);
+    let cookies = [browser.session().unwrap().value.clone(), leaver.session().unwrap().value.clone()];
+    let left = leaver.fetch(Method::POST, "/bff/logout").await;
+    assert_eq!(left.status, StatusCode::OK);
+    assert_eq!(app.sessions().await, 1);
+
+    let file = bytes_below(dir.path());
+    let key = only_session(&app).await;
+    assert!(holds(&file, key.as_bytes()), "what is there is found");
+    let handle = left.json()["redirect_to"].as_str().unwrap().rsplit('=').next().unwrap().to_owned();
+    let people =
+        ["248289761001", "alice@example.com", "Alice Adler", "813347290552", "bob@example.com", "a secret of the shop"];
+    for cookie in &cookies {
+        assert!(!holds(&file, &URL_SAFE_NO_PAD.decode(cookie).unwrap()), "the file holds a session id");
+    }
+    let secrets = people.map(str::to_owned).into_iter().chain(cookies).chain(app.provider.issued()).chain([handle]);
+    for secret in secrets {
+        assert!(!holds(&file, secret.as_bytes()), "the file holds a secret of {} characters", secret.len());
+    }
+}
+
+#[tokio::test]
+async fn a_restart_with_the_same_file_and_key_logs_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloakroom.db");
+    let (key, other) = (fresh_key(), fresh_key());
+    let mut app = TestApp::with().backend(sqlite(&path).await).variable("CLOAKROOM_KEY", &key).start().await;
+    let mut browser = app.logged_in("alice").await;
+    let mut arriving = app.browser();
+    let callback = arriving.callback_url("/cart", "bob").await;
+
+    app.restart(sqlite(&path).await, &key).await;
+    assert_eq!(arriving.click(&callback).await.url.path(), "/cart", "a login goes on where it was");
+    assert!(browser.is_logged_in().await);
+    app.clock.advance(ALMOST_OVER);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+    assert_eq!(app.grants("refresh_token"), 1);
+
+    app.restart(sqlite(&path).await, &other).await;
+    for (method, path) in [(Method::GET, "/bff/user"), (Method::GET, "/api/x"), (Method::POST, "/bff/logout")] {
+        let page = browser.fetch(method, path).await;
+        assert_unavailable(&page);
+        assert_eq!(page.problem(), "unavailable");
+    }
+    assert_eq!(app.sessions().await, 2);
+
+    // The new key has come first, and the old one still opens.
+    app.restart(sqlite(&path).await, &format!("{other},{key}")).await;
+    assert!(browser.is_logged_in().await);
+    app.clock.advance(ALMOST_OVER);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+    app.restart(sqlite(&path).await, &other).await;
+    assert!(browser.is_logged_in().await, "what was used since is sealed anew");
+    assert_eq!(browser.fetch(Method::POST, "/bff/logout").await.status, StatusCode::OK);
+    assert!(!browser.is_logged_in().await);
+}
+
+/// What can happen to a sealed value.
+const DAMAGES: [fn(Vec<u8>) -> Vec<u8>; 6] = [
+    |_| Vec::new(),
+    |value| value[..3].to_vec(),
+    |value| value[..value.len() - 1].to_vec(),
+    |value| [&[0], &value[1..]].concat(),
+    |value| flipped(value, |length| length / 2),
+    |value| flipped(value, |length| length - 1),
+];
+
+fn flipped(mut value: Vec<u8>, at: fn(usize) -> usize) -> Vec<u8> {
+    let at = at(value.len());
+    value[at] ^= 1;
+    value
+}
+
+/// The token endpoint does its work and keeps its answer back.
+fn held() -> Fault {
+    Fault::Endpoint(Endpoint::Token, faults::Outage::Held)
+}
+
+async fn sqlite(path: &Path) -> Arc<dyn SessionBackend> {
+    Arc::new(SqliteBackend::open(path).await.unwrap())
+}
+
+fn fresh_key() -> String {
+    MasterKey::generate().to_base64url().expose().clone()
+}
+
+/// The file, its log and whatever else lies beside it.
+fn bytes_below(dir: &Path) -> Vec<u8> {
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 1, "the log is not written: {files:?}");
+    files.iter().flat_map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,8 @@
+//! What tests are written with.
+
+pub(crate) mod app;
+pub(crate) mod browser;
+pub(crate) mod logs;
+
+pub(crate) use app::TestApp;
+pub(crate) use browser::{Browser, Page};
