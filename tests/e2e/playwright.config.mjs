@@ -1,0 +1,26 @@
+// One Chromium, Debian's. The same suite runs against three worlds (support/world.mjs): `demo` and `https` as a person
+// meets them, `http` with a tap on the wire for what has to be seen or held there. `scripts/test` runs it.
+import { defineConfig } from '@playwright/test';
+
+// Nothing may leave the machine; *.localhost is loopback by definition and another site than localhost.
+const offline = '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost';
+
+export default defineConfig({
+  testDir: '.',
+  outputDir: '../../build/e2e',
+  forbidOnly: true,
+  workers: 1,
+  timeout: 60_000,
+  expect: { timeout: 10_000 },
+  reporter: 'list',
+  use: {
+    browserName: 'chromium',
+    launchOptions: { executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', offline] },
+    trace: 'retain-on-failure',
+  },
+  projects: [
+    { name: 'demo', use: { worldName: 'demo' }, testIgnore: 'wire.spec.mjs' },
+    { name: 'https', use: { worldName: 'https' }, testIgnore: ['wire.spec.mjs', 'look.spec.mjs'] },
+    { name: 'http', use: { worldName: 'http' }, testMatch: 'wire.spec.mjs' },
+  ],
+});

@@ -1,0 +1,107 @@
+//! `provider.mjs` as a process: started, asked what it saw, stopped, started again.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::{eventually, free_port};
+
+/// What the provider knows of its client, and how it behaves.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) client_id: String,
+    /// What Cloakroom is given.
+    pub(crate) client_secret: String,
+    /// What the provider expects.
+    pub(crate) secret_at_the_provider: String,
+    pub(crate) signed_userinfo: bool,
+    /// In seconds.
+    pub(crate) access_token_lifetime: u32,
+}
+
+impl Default for Settings {
+    /// A client whose id and secret change if they are not encoded as RFC 6749 §2.3.1 says.
+    fn default() -> Self {
+        let secret = "s3cr%t+:/&?= ~\"x".to_owned();
+        Self {
+            client_id: "shop:one+two%".to_owned(),
+            client_secret: secret.clone(),
+            secret_at_the_provider: secret,
+            signed_userinfo: false,
+            access_token_lifetime: 300,
+        }
+    }
+}
+
+/// npm `oidc-provider` at a fixed port of its own, up or down.
+pub(crate) struct Provider {
+    pub(crate) settings: Settings,
+    pub(crate) issuer: String,
+    client_url: String,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Provider {
+    /// A provider that is not there yet; its client will be at `client_url`.
+    pub(crate) fn down(settings: Settings, client_url: &str) -> Self {
+        let port = free_port();
+        let issuer = format!("http://127.0.0.1:{port}");
+        Self { settings, issuer, client_url: client_url.to_owned(), port, process: None }
+    }
+
+    pub(crate) async fn come_up(&mut self) {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_idp");
+        let userinfo = if self.settings.signed_userinfo { "signed" } else { "json" };
+        let mut process = Process::start(
+            Command::new("node")
+                .arg("provider.mjs")
+                .current_dir(here)
+                .env("PORT", self.port.to_string())
+                .env("CLIENT_URL", &self.client_url)
+                .env("CLIENT_ID", &self.settings.client_id)
+                .env("CLIENT_SECRET", &self.settings.secret_at_the_provider)
+                .env("USERINFO", userinfo)
+                .env("AT_TTL", self.settings.access_token_lifetime.to_string()),
+        );
+        let lines = process.lines().clone();
+        eventually("the provider is up (`npm ci` in tests/real_idp?)", || {
+            assert!(!process.is_over(), "the provider does not start:\n{}", lines.all().join("\n"));
+            events(&lines.all()).any(|event| event["event"] == "ready").then_some(())
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    /// Ends it; its port answers nobody.
+    pub(crate) fn go_down(&mut self) {
+        self.process = None;
+    }
+
+    /// Everything of this kind since it came up.
+    pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
+        let lines = self.process.as_ref().expect("the provider is up").lines().all();
+        events(&lines).filter(|event| event["event"] == kind).collect()
+    }
+
+    /// Waits until there are `count` events of this kind and says them.
+    pub(crate) async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
+        eventually(kind, || Some(self.events(kind)).filter(|events| events.len() >= count)).await
+    }
+
+    /// How often a refresh token was exchanged.
+    pub(crate) fn refreshes(&self) -> usize {
+        self.events("grant").iter().filter(|grant| grant["grant_type"] == "refresh_token").count()
+    }
+
+    /// Every token that left the provider, oldest first.
+    pub(crate) fn issued(&self, kind: &str) -> Vec<String> {
+        self.events("grant").iter().filter_map(|grant| Some(grant["issued"][kind].as_str()?.to_owned())).collect()
+    }
+}
+
+fn events(lines: &[String]) -> impl Iterator<Item = Value> {
+    lines.iter().filter_map(|line| serde_json::from_str(line).ok())
+}
