@@ -12,7 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::{Error, IndexKey, hex};
+use super::names::hex;
+use super::{Error, IndexKey};
 use crate::secret::{self, Secret};
 
 /// A master key: 32 bytes. `Debug` does not show it.

@@ -5,21 +5,20 @@
 //! and opens them. `docs/architecture.md` has the table of what is sealed with what.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
-use crate::secret;
-
+mod endings;
 #[cfg(any(test, feature = "test-util"))]
 mod flaky;
 mod keyring;
 mod memory;
+mod names;
+mod outcomes;
+mod rows;
 mod sealed;
 mod session_id;
 mod session_store;
@@ -30,10 +29,14 @@ mod sqlite;
 pub mod suite;
 mod sweep;
 
+pub use endings::{Ending, EndingTarget, Reason, Signal, TOMBSTONE_LIFE, Tombstone};
 #[cfg(any(test, feature = "test-util"))]
 pub use flaky::{FlakyBackend, Outage};
 pub use keyring::{Keyring, MasterKey};
 pub use memory::MemoryBackend;
+pub use names::{Digest, IndexKey, SessionKey};
+pub use outcomes::{Claimed, Inserted, Lease, LeaseAfter, Replaced, Swapped, Taken, Updated};
+pub use rows::{Cursor, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
 pub(crate) use session_id::SessionId;
 pub(crate) use session_store::USER;
@@ -155,347 +158,6 @@ pub enum Error {
     /// A blob does not open under its own key: flipped, moved, or written by somebody else.
     #[error("a stored value does not open: {0}")]
     Corrupt(&'static str),
-}
-
-macro_rules! digest_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; 32]);
-
-        impl $name {
-            /// From its 32 bytes.
-            pub fn from_bytes(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-
-            /// Its 32 bytes.
-            pub fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({}…)"), hex(&self.0[..4]))
-            }
-        }
-    };
-}
-
-digest_type! {
-    /// The name of a row: SHA-256 of the session id. The id itself is never at rest.
-    SessionKey
-}
-digest_type! {
-    /// A keyed digest of something a row can be found by (subject, `sid`). Made by the [`Keyring`].
-    IndexKey
-}
-digest_type! {
-    /// The name of a small thing that is used once: SHA-256 of a `state`, of a logout handle.
-    Digest
-}
-
-impl SessionKey {
-    /// The session's public tag: the first 16 hex digits. Safe to show and to log.
-    pub fn tag(&self) -> String {
-        hex(&self.0[..8])
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// A row to be written. Tokens start at version 1.
-#[derive(Clone, Debug)]
-pub struct NewRow {
-    /// What the row can be found by.
-    pub terms: Vec<IndexKey>,
-    /// The sealed session half.
-    pub session: Vec<u8>,
-    /// The sealed tokens half.
-    pub tokens: Vec<u8>,
-    /// The sealed card.
-    pub card: Vec<u8>,
-    /// `iat` of the login's ID token, which tombstones are compared with.
-    pub issued_at: Timestamp,
-    /// How long the row lives if nothing touches it.
-    pub live_for: Duration,
-}
-
-/// A row as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The sealed session half.
-    pub session: Vec<u8>,
-    /// The sealed tokens half.
-    pub tokens: Vec<u8>,
-    /// The sealed card.
-    pub card: Vec<u8>,
-    /// Counts the writes of the tokens half, from 1.
-    pub tokens_version: u64,
-    /// `iat` of the login's ID token.
-    pub issued_at: Timestamp,
-    /// The row was replaced by a newer login and answers only a little longer; its tokens may not be refreshed.
-    pub retired: bool,
-    /// How long the row lives from now if nothing touches it.
-    pub expires_in: Duration,
-}
-
-/// What [`SessionBackend::touch`] writes beside the session half when keys have rotated.
-#[derive(Clone, Debug)]
-pub struct Reseal {
-    /// The card under the newest key.
-    pub card: Vec<u8>,
-    /// All terms under the newest key.
-    pub terms: Vec<IndexKey>,
-    /// The tokens half under the newest key, and the version it was read at. Re-sealing does not change the version.
-    pub tokens: Option<(u64, Vec<u8>)>,
-}
-
-/// At most `max` live rows may carry any of these terms.
-#[derive(Clone, Debug)]
-pub struct Limit {
-    /// The subject's term under every key: rows sealed before a rotation count too.
-    pub any_of: Vec<IndexKey>,
-    /// How many rows stay, the new one included.
-    pub max: NonZeroU32,
-}
-
-/// What became of an insert.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// The row is there; these were removed to keep the limit.
-    Inserted {
-        /// Rows removed to keep the limit.
-        evicted: Vec<SessionKey>,
-    },
-    /// A tombstone was there: the provider ended this login meanwhile. Nothing is left.
-    Ended,
-    /// A row with this key is there already. Nothing was changed.
-    Exists,
-}
-
-/// What became of a replacement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replaced {
-    /// The new row is there.
-    Replaced {
-        /// The replaced row as it was before it retired, if there was a live one.
-        old: Option<Row>,
-        /// Rows removed to keep the limit.
-        evicted: Vec<SessionKey>,
-    },
-    /// A tombstone was there for the new row. The old one is retired or gone.
-    Ended,
-    /// A row with the new key is there already. Nothing was changed.
-    Exists,
-}
-
-/// What became of a conditional change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Updated {
-    /// Done.
-    Updated,
-    /// The row is there, but not in the expected state.
-    Moved,
-    /// The row is not there (or retired).
-    Gone,
-}
-
-/// What became of [`SessionBackend::swap_tokens`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swapped {
-    /// Written; the version is now `expected + 1`.
-    Swapped,
-    /// Somebody else wrote since.
-    Moved,
-    /// The row is not there (or retired).
-    Gone,
-}
-
-/// What happens to the lease when tokens are swapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseAfter {
-    /// It stays as it is.
-    Keep,
-    /// It is given back in the same step.
-    Release,
-}
-
-/// The right to use one row's refresh token for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The row.
-    pub key: SessionKey,
-    /// The version it was taken at.
-    pub version: u64,
-    /// Random name of the holder.
-    pub owner: [u8; 16],
-    /// It was taken over from a holder whose time ran out, who may have sent the token.
-    pub after_expiry: bool,
-}
-
-impl Lease {
-    /// A lease with a fresh random owner, for a backend to write down.
-    pub fn new(key: SessionKey, version: u64, after_expiry: bool) -> Self {
-        Self { key, version, owner: secret::random(), after_expiry }
-    }
-}
-
-/// What became of [`SessionBackend::take_lease`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It is ours.
-    Taken(Lease),
-    /// Somebody holds it for at most this long.
-    Held(Duration),
-    /// The tokens are at another version: read again.
-    Moved,
-    /// The row is not there (or retired).
-    Gone,
-}
-
-/// What became of [`SessionBackend::claim`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    /// We are the first.
-    First,
-    /// Somebody was before us.
-    Already,
-}
-
-/// What to end, and what to end if it arrives late.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    /// Rows that carry all terms of any target go.
-    pub targets: Vec<EndingTarget>,
-    /// Written before rows are removed.
-    pub tombstones: Vec<Tombstone>,
-    /// What the ended sessions' tabs are told.
-    pub reason: Reason,
-}
-
-/// One kind of row to end.
-#[derive(Clone, Debug)]
-pub struct EndingTarget {
-    /// A row must carry all of these. An empty list names no row.
-    pub all_of: Vec<IndexKey>,
-    /// Rows of logins younger than this stay; one of exactly this time goes.
-    pub issued_not_after: Option<Timestamp>,
-}
-
-/// Ends logins that are not yet in the store.
-#[derive(Clone, Copy, Debug)]
-pub struct Tombstone {
-    /// Logins whose row carries this term…
-    pub term: IndexKey,
-    /// …and whose ID token is not younger than this do not come to life.
-    pub issued_not_after: Timestamp,
-}
-
-/// How long tombstones are kept: longer than a login attempt lives.
-pub const TOMBSTONE_LIFE: Duration = Duration::from_mins(75);
-
-/// Why a session ended, in the words its tabs are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Reason {
-    /// The person logged out.
-    Logout,
-    /// Somebody else logged in in the same browser.
-    ReplacedByOtherUser,
-    /// Idle or absolute limit.
-    Expired,
-    /// Back-channel or front-channel logout.
-    ProviderLogout,
-    /// The provider refused the refresh token (`invalid_grant`).
-    RefreshRefused,
-    /// The answer to a refresh was lost, and the provider has no grace.
-    RefreshLost,
-    /// Ended by its owner from another session.
-    ByUser,
-    /// Too many sessions of one subject.
-    Limit,
-    /// Ended by an operator.
-    Admin,
-    /// The row does not open: flipped, moved or sealed by somebody else.
-    Unreadable,
-}
-
-/// A row in a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The row.
-    pub key: SessionKey,
-    /// Its sealed card.
-    pub card: Vec<u8>,
-    /// When the row was written, by the store's clock.
-    pub created_at: Timestamp,
-    /// When the row was last touched, by the store's clock.
-    pub touched_at: Timestamp,
-}
-
-/// Where a [`SessionBackend::scan`] goes on: after this key, or from the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(pub Option<SessionKey>);
-
-/// A page of a scan.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// The rows.
-    pub rows: Vec<Listed>,
-    /// Where the next page starts; nothing if this was the last.
-    pub next: Option<Cursor>,
-}
-
-/// What happened to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Signal {
-    /// The row was ended.
-    Ended {
-        /// The row.
-        key: SessionKey,
-        /// Why.
-        reason: Reason,
-    },
-    /// The row was retired by a newer login of the same person.
-    Replaced {
-        /// The row.
-        key: SessionKey,
-    },
-    /// The tokens half was written.
-    Refreshed {
-        /// The row.
-        key: SessionKey,
-        /// Its new version.
-        version: u64,
-    },
-    /// A lease was given back without a new version.
-    Released {
-        /// The row.
-        key: SessionKey,
-    },
-    /// Signals may have been missed; read again what matters.
-    Lost,
-}
-
-impl Signal {
-    /// What `replace` tells about the old row: it retired, or it was ended at once.
-    pub fn replaced(old: SessionKey, retire: Duration) -> Self {
-        if retire.is_zero() {
-            Self::Ended { key: old, reason: Reason::ReplacedByOtherUser }
-        } else {
-            Self::Replaced { key: old }
-        }
-    }
 }
 
 /// Opens the store that `url` names: `memory:`, `sqlite:PATH` (a file, created if it is missing).
