@@ -9,7 +9,7 @@ use url::Url;
 
 use super::authorization::{Asked, LoginAttempt, authorization_url};
 use super::claims::{Claims, Identity};
-use super::error::{Error, IdTokenReason, ResponseReason, Sent, TokenResponseReason};
+use super::error::{Error, IdTokenReason, Sent, TokenResponseReason};
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
 use super::metadata::ProviderMetadata;
@@ -70,9 +70,6 @@ impl RelyingParty {
     /// # Errors
     /// `Response`, `Refused`; `Unavailable` or `Discovery` if the metadata are not at hand and cannot be had.
     pub(crate) async fn check_response(&self, response: AuthorizationResponse) -> Result<Secret<String>, Error> {
-        if response.is_from_another(self.issuer()) {
-            return Err(Error::Response(ResponseReason::Issuer));
-        }
         let metadata = self.provider.metadata().await?;
         response.code(self.issuer(), metadata.promises_issuer)
     }

@@ -75,11 +75,6 @@ impl AuthorizationResponse {
             _ => self.outcome.map_err(Error::Refused),
         }
     }
-
-    /// Whether the response names a provider other than `issuer`. Needs no metadata.
-    pub(super) fn is_from_another(&self, issuer: &str) -> bool {
-        self.issuer.as_ref().is_some_and(|found| found != issuer)
-    }
 }
 
 #[cfg(test)]

@@ -3,24 +3,24 @@
 //! The first request comes from the provider's site, so Strict cookies are not in it. It consumes nothing and answers a page that leads
 //! on to the same place with `hop=1`; that request is ours, carries the session and the attempt, and ends the login.
 
-use std::time::Duration;
+mod finish;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use url::form_urlencoded;
 
-use super::{login, see_other, see_other_here, whole};
+use self::finish::finish;
+use super::whole;
 use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::csrf;
 use crate::guard::session::SessionRef;
-use crate::oidc::{self, AuthorizationResponse, ResponseReason};
+use crate::oidc::{AuthorizationResponse, ResponseReason};
 use crate::respond::page::{self, HopPage};
-use crate::session::{Attempt, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
-use crate::store::{Claimed, Digest};
+use crate::session::ParkedResponse;
 
 pub(super) async fn get(
     State(frontend): State<Frontend>,
@@ -76,238 +76,6 @@ fn hop_page(frontend: &Frontend, query: &str, hop: u8) -> Response {
     response
 }
 
-async fn finish(
-    frontend: &Frontend,
-    session: SessionRef,
-    headers: &HeaderMap,
-    query: &str,
-    hop: u8,
-) -> Result<Response, Error> {
-    let sessions = frontend.sessions();
-    let current = match session.0 {
-        Some(id) => sessions.load(id).await?,
-        None => None,
-    };
-    let attempts = LoginAttempts::of(headers, frontend.cookies(), sessions.store(), frontend.now());
-    let callback = Callback { frontend, query, hop, current, attempts };
-    callback.settle(callback.received(headers)?).await
-}
-
-/// A callback that is ours.
-struct Callback<'a> {
-    frontend: &'a Frontend,
-    query: &'a str,
-    hop: u8,
-    current: Option<Loaded>,
-    attempts: LoginAttempts<'a>,
-}
-
-/// What came, or at least whom it was for.
-enum Received {
-    Response {
-        response: AuthorizationResponse,
-        /// Removes the cookie that it was parked in.
-        parked: Option<HeaderValue>,
-    },
-    /// A form's hop whose parked response is gone.
-    StateOnly { note: Option<String> },
-}
-
-impl Callback<'_> {
-    fn received(&self, headers: &HeaderMap) -> Result<Received, Error> {
-        match AuthorizationResponse::parse(self.query) {
-            Ok(response) => Ok(Received::Response { response, parked: None }),
-            Err(ResponseReason::NoCode) => {
-                let (frontend, state) = (self.frontend, state_of(self.query).unwrap_or_default());
-                let (cookies, store) = (frontend.cookies(), frontend.sessions().store());
-                match ParkedResponse::find(headers, &state, cookies, store, frontend.now()) {
-                    Some((response, removal)) => Ok(Received::Response { response, parked: Some(removal) }),
-                    None if self.query.contains('&') => Err(Error::LoginResponseInvalid(ResponseReason::NoCode)),
-                    None => Ok(Received::StateOnly { note: state.split_once('.').map(|(_, note)| note.to_owned()) }),
-                }
-            }
-            Err(reason) => Err(Error::LoginResponseInvalid(reason)),
-        }
-    }
-
-    async fn settle(&self, received: Received) -> Result<Response, Error> {
-        let (response, parked) = match received {
-            Received::Response { response, parked } => (response, parked),
-            Received::StateOnly { note } => return self.without_attempt(note.as_deref()),
-        };
-        let Some((slot, attempt)) = self.attempts.find(&response.state) else {
-            return self.without_attempt(response.note.as_deref());
-        };
-        if self.is_answered(attempt) {
-            let mut answer = see_other_here(self.frontend, &self.destination(attempt))?;
-            self.forget(slot, parked, &mut answer);
-            return Ok(answer);
-        }
-        // A retired session means that a newer cookie is on its way to this browser.
-        let is_retired = self.current.as_ref().is_some_and(Loaded::is_retired);
-        let election = if is_retired { None } else { self.elect().await? };
-        if election.is_none() && self.may_wait() {
-            return Ok(self.wait());
-        }
-        let outcome = self.log_in(attempt, response).await;
-        match outcome {
-            Ok(mut answer) => {
-                self.forget(slot, parked, &mut answer);
-                Ok(answer)
-            }
-            Err(Failed { error, attempt_is_over }) => {
-                self.step_down(election.unwrap_or_default()).await;
-                let mut answer = error.into_response();
-                if attempt_is_over {
-                    self.forget(slot, parked, &mut answer);
-                }
-                Ok(answer)
-            }
-        }
-    }
-
-    async fn log_in(&self, attempt: &Attempt, response: AuthorizationResponse) -> Result<Response, Failed> {
-        let (frontend, sessions) = (self.frontend, self.frontend.sessions());
-        let relying_party = frontend.relying_party();
-        let code = match relying_party.check_response(response).await {
-            Ok(code) => code,
-            Err(oidc::Error::Refused(code)) if attempt.oidc.is_silent() && code.needs_interaction() => {
-                let url = self.destination(attempt).absolute_with(frontend.url(), "login_error", code.as_str());
-                return see_other(&url).map_err(Failed::over);
-            }
-            Err(error @ oidc::Error::Refused(_)) => return Err(Failed::over(error.into())),
-            // Whoever sent this, the genuine answer may still come.
-            Err(error) => return Err(Failed::open(error.into())),
-        };
-        let state = Digest::of(attempt.oidc.state().expose());
-        if sessions.store().claim(state, CLAIMED).await.map_err(Failed::of_store)? == Claimed::Already {
-            return self.replayed(attempt).map_err(Failed::over);
-        }
-        let authenticated = match relying_party.finish_login(&attempt.oidc, &code).await {
-            Ok(authenticated) => authenticated,
-            Err(error) if error.nothing_was_sent() => {
-                sessions.store().unclaim(state).await.map_err(Failed::of_store)?;
-                return Err(Failed::open(error.into()));
-            }
-            Err(error) => return Err(Failed::over(error.into())),
-        };
-        let established = sessions.establish(authenticated, attempt.remember, self.current.as_ref()).await;
-        let Established { id, user, displaced } = established.map_err(|error| Failed::over(error.into()))?;
-        if let Some(tokens) = displaced {
-            frontend.revoke_detached(tokens);
-        }
-        let life = if user.is_remembered() { Life::For(user.ends_at().since(frontend.now())) } else { Life::Browser };
-        let cookies = frontend.cookies();
-        let mut answer = see_other_here(frontend, &self.destination(attempt)).map_err(Failed::over)?;
-        answer.headers_mut().append(header::SET_COOKIE, cookies.set(cookies.session_name(), &id.cookie_value(), life));
-        Ok(answer)
-    }
-
-    /// Whether the session that lives is answer enough: it began after this login did, and the login asked for nothing special.
-    fn is_answered(&self, attempt: &Attempt) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            !current.is_retired()
-                && current.user.created_at() >= attempt.oidc.issued_at
-                && attempt.oidc.is_plain()
-                && (current.user.is_remembered() || !attempt.remember)
-        })
-    }
-
-    /// The attempt is unknown: used, old, of another browser, or overwritten by one of many.
-    fn without_attempt(&self, note: Option<&str>) -> Result<Response, Error> {
-        let destination = login::destination_of(note, self.frontend);
-        if self.current.is_some() {
-            let destination = destination.unwrap_or_else(|| ReturnTo::start(self.frontend.url()));
-            return see_other_here(self.frontend, &destination);
-        }
-        // Another login of this browser is under way and may open the session any moment.
-        if self.may_wait() && self.attempts.any() && destination.is_some() {
-            return Ok(self.wait());
-        }
-        Err(self.expired(destination.as_ref()))
-    }
-
-    fn replayed(&self, attempt: &Attempt) -> Result<Response, Error> {
-        let destination = self.destination(attempt);
-        if self.current.is_some() {
-            see_other_here(self.frontend, &destination)
-        } else {
-            Err(self.expired(Some(&destination)))
-        }
-    }
-
-    fn expired(&self, destination: Option<&ReturnTo>) -> Error {
-        let mut login_url = self.frontend.voice().login_url.to_string();
-        if let Some(destination) = destination {
-            let query =
-                form_urlencoded::Serializer::new(String::new()).append_pair("return_to", destination.as_str()).finish();
-            login_url = format!("{login_url}?{query}");
-        }
-        Error::LoginExpired { login_url }
-    }
-
-    fn destination(&self, attempt: &Attempt) -> ReturnTo {
-        // Checked when it came in; routes may have changed since.
-        self.frontend.return_to(&attempt.return_to).unwrap_or_else(|| ReturnTo::start(self.frontend.url()))
-    }
-
-    /// Of the callbacks of one browser that arrive together, one goes on. They agree on a name: that of the oldest attempt, and of the
-    /// session the browser had. Once the elected one has opened a session the name is another, so the claim may stay: it keeps
-    /// away those that were sent before the new cookie arrived, which come back with it.
-    async fn elect(&self) -> Result<Option<Election>, Error> {
-        let session = self.current.as_ref().map(Loaded::key);
-        let Some(name) = self.attempts.election(session) else { return Ok(Some(Election(None))) };
-        let claimed = self.frontend.sessions().store().claim(name, ELECTED).await?;
-        Ok((claimed == Claimed::First).then_some(Election(Some(name))))
-    }
-
-    /// Lets the next one go on after a failure. If the store is down now, the claim runs out by itself.
-    async fn step_down(&self, election: Election) {
-        if let Election(Some(name)) = election {
-            let _ = self.frontend.sessions().store().unclaim(name).await;
-        }
-    }
-
-    fn may_wait(&self) -> bool {
-        self.hop <= HOPS
-    }
-
-    fn wait(&self) -> Response {
-        hop_page(self.frontend, self.query, self.hop + 1)
-    }
-
-    /// Only now a parked response goes: a callback that waits or may be made again needs it.
-    fn forget(&self, slot: u8, parked: Option<HeaderValue>, answer: &mut Response) {
-        for removal in parked.into_iter().chain([self.attempts.remove(slot)]) {
-            answer.headers_mut().append(header::SET_COOKIE, removal);
-        }
-    }
-}
-
-/// The claim by which one callback goes on, to be given back if it fails. Nothing if nobody else could come.
-#[derive(Default)]
-struct Election(Option<Digest>);
-
-/// A login that failed, and whether its attempt is of no more use.
-struct Failed {
-    error: Error,
-    attempt_is_over: bool,
-}
-
-impl Failed {
-    fn over(error: Error) -> Self {
-        Self { error, attempt_is_over: true }
-    }
-
-    fn open(error: Error) -> Self {
-        Self { error, attempt_is_over: false }
-    }
-
-    fn of_store(error: crate::store::Error) -> Self {
-        Self::open(error.into())
-    }
-}
-
 /// The query without the `hop` that our own page appended, and its number.
 fn split_hop(query: &str) -> Option<(&str, u8)> {
     let (query, hop) = query.rsplit_once("&hop=")?;
@@ -318,10 +86,4 @@ fn state_of(parameters: &str) -> Option<String> {
     form_urlencoded::parse(parameters.as_bytes()).find(|(name, _)| name == "state").map(|(_, value)| value.into_owned())
 }
 
-/// A state is remembered longer than an attempt lives.
-const CLAIMED: Duration = Duration::from_mins(65);
-/// Longer than a login's calls to the provider usually take; a second one after that does no harm.
-const ELECTED: Duration = Duration::from_secs(30);
-/// How often a callback answers the hop page again before it goes on by itself.
-const HOPS: u8 = 5;
 const LARGEST_FORM: usize = 64 * 1024;

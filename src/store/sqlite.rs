@@ -222,8 +222,9 @@ impl From<Failure> for Error {
 
 /// Reads that run at the same time.
 const READERS: u32 = 4;
-/// How long a statement waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a statement waits for another process that writes. SQLite is not fair to those who wait, and each commit waits for the
+/// disk. Callers have a limit of their own.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call waits for a connection. Callers have a limit of their own; this one is for those that do not.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
