@@ -153,6 +153,8 @@ pub enum Fault {
     DiscoveryWithoutRevocation,
     /// Discovery: no `userinfo_endpoint`.
     DiscoveryWithoutUserinfo,
+    /// Discovery: a `userinfo_endpoint` at which nobody listens.
+    DiscoveryDeadUserinfo,
     /// Discovery: no `authorization_response_iss_parameter_supported`. Authorization responses still carry `iss`.
     DiscoveryWithoutIssParameter,
 

@@ -170,6 +170,18 @@ async fn a_code_that_was_spent_stays_spent_if_userinfo_cannot_be_had() {
     assert_eq!(app.sessions().await, 0);
 }
 
+#[tokio::test]
+async fn a_code_that_was_spent_stays_spent_if_nothing_could_be_sent_after_it() {
+    let app = TestApp::start().await;
+    app.misbehave(Fault::DiscoveryDeadUserinfo);
+    let mut browser = app.browser();
+    let callback = browser.callback_url("/cart", "alice").await;
+    let mut copy = browser.tab();
+    assert_eq!(browser.click(&callback).await.page_slug(), "provider-unavailable");
+    assert_eq!(copy.click(&callback).await.page_slug(), "login-expired");
+    assert_eq!(app.grants("authorization_code"), 1);
+}
+
 // Refresh.
 
 #[tokio::test]

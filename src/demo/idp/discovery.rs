@@ -23,6 +23,9 @@ pub(super) async fn configuration(State(inner): State<Arc<Inner>>) -> Json<Value
     if let Some(members) = metadata.as_object_mut() {
         members.retain(|name, _| !left_out.iter().any(|(fault, member)| name == member && inner.faults.is(*fault)));
     }
+    if inner.faults.is(Fault::DiscoveryDeadUserinfo) {
+        metadata["userinfo_endpoint"] = json!(DEAD);
+    }
     if inner.faults.is(Fault::DiscoveryWrongIssuer) {
         metadata["issuer"] = json!(OTHER_ISSUER);
     }
@@ -80,3 +83,6 @@ fn metadata(issuer: &str) -> Value {
 
 /// The issuer that wrong answers name.
 pub(super) const OTHER_ISSUER: &str = "http://127.0.0.1:1";
+
+/// Port 1 of loopback: connections are refused.
+const DEAD: &str = "http://127.0.0.1:1/userinfo";
