@@ -117,7 +117,7 @@ impl Cloakroom {
         self.admin.clone()
     }
 
-    /// Waits for token renewals and revocations under way, and closes open WebSockets.
+    /// Closes open WebSockets, and waits for logins, logouts, token renewals and revocations under way.
     pub async fn drain(&self) {
         self.upgrades.close().await;
         for (frontend, _) in self.edge.frontends.iter() {

@@ -44,7 +44,7 @@ pub enum Error {
     /// A login link sets a parameter that is not allowed, or sets it to nonsense.
     #[error("the login parameter {parameter} is not allowed")]
     LoginParameterNotAllowed {
-        /// Its name, if it is one we know.
+        /// Its name if it is one we know; else `unknown`, or `repeated`.
         parameter: &'static str,
     },
     /// The login attempt is unknown, used or old.

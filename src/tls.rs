@@ -19,10 +19,10 @@ pub(crate) enum Error {
     #[error("the extra roots hold no readable certificate")]
     Roots(#[source] Option<pem::Error>),
     /// An extra root is no certificate authority that can be used.
-    #[error("an extra root cannot be used")]
+    #[error("an extra root cannot be used: {0}")]
     Root(#[source] rustls::Error),
     /// A PEM file cannot be read, or holds nothing of the kind.
-    #[error("{path} cannot be read", path = path.display())]
+    #[error("{path} cannot be read: {source}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) enum Error {
         source: pem::Error,
     },
     /// The certificate does not fit the key, or the provider supports neither.
-    #[error("certificate and key cannot be used together")]
+    #[error("certificate and key cannot be used together: {0}")]
     Certificate(#[source] rustls::Error),
 }
 

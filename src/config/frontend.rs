@@ -44,7 +44,6 @@ pub(super) fn read(
         allowed_login_parameters: at
             .list("allowed_login_parameters", &raw.allowed_login_parameters, login_parameter)
             .unwrap_or_default(),
-        frontchannel_logout: false,
         assets: assets(&raw.assets, &at.section("assets")),
         after_logout: at.text("after_logout", &raw.after_logout).unwrap_or(place.path()).to_owned(),
         routes: route::read_all(&raw.routes, at, cookie_name),

@@ -81,7 +81,6 @@ impl Site {
             provider: Arc::new(ProviderOptions::new("demo", provider.issuer())),
             client,
             allowed_login_parameters: Vec::new(),
-            frontchannel_logout: false,
             assets: Some(AssetsOptions::Embedded(assets::FILES)),
             after_logout: "/".to_owned(),
             routes: vec![api_route(&api.url())],

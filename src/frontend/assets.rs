@@ -40,7 +40,7 @@ enum Source {
 #[non_exhaustive]
 pub(crate) enum Error {
     /// The directory is not there, or may not be read.
-    #[error("the directory {path} cannot be read", path = path.display())]
+    #[error("the directory {path} cannot be read: {source}", path = path.display())]
     Directory {
         /// As configured.
         path: PathBuf,

@@ -39,8 +39,6 @@ pub struct Options {
     pub client: ClientOptions,
     /// What `/bff/login` may be given by anybody's link.
     pub allowed_login_parameters: Vec<LoginParameter>,
-    /// Answer front-channel logout.
-    pub frontchannel_logout: bool,
     /// The SPA.
     pub assets: Option<AssetsOptions>,
     /// Where the browser goes after logout: a path (with query, fragment) on this frontend.

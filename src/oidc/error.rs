@@ -24,7 +24,7 @@ pub enum Error {
     /// The provider answered the authorization request with an error.
     #[error("the provider refused the login: {}", .0.as_str())]
     Refused(ErrorCode),
-    /// The token endpoint answered with an OAuth error (RFC 6749 §5.2).
+    /// The token or revocation endpoint answered with an OAuth error (RFC 6749 §5.2, RFC 7009 §2.2.1).
     #[error("the token endpoint refused: {}", .0.as_str())]
     TokenEndpoint(ErrorCode),
     /// The token endpoint's answer cannot be used.
@@ -151,7 +151,7 @@ pub enum ResponseReason {
     /// The provider promises `iss` and did not send it (RFC 9207 §2.4).
     #[error("the promised issuer is missing")]
     NoIssuer,
-    /// A parked form is larger than 3 KiB.
+    /// A form is too large to be parked in a cookie (3 KiB).
     #[error("it is too large")]
     TooLarge,
 }

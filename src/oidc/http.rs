@@ -3,7 +3,6 @@
 //! Every call that the `oauth2` crate makes goes through [`ProviderHttp`] too, so client authentication beyond a secret has one
 //! place to be added.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;

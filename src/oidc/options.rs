@@ -15,9 +15,9 @@ pub struct ProviderOptions {
     pub name: String,
     /// The issuer identifier, byte for byte as the provider's documents and tokens say it.
     pub issuer: String,
-    /// Leeway for `exp`, `iat`, `auth_time`.
+    /// Leeway for `exp`, `iat`, `nbf`, `auth_time`.
     pub clock_skew: Duration,
-    /// The one algorithm ID tokens (and logout tokens) may be signed with.
+    /// The one algorithm ID tokens (and signed UserInfo answers) may be signed with.
     pub id_token_alg: Algorithm,
     /// Further audiences an ID token may name beside us.
     pub trusted_audiences: Vec<String>,

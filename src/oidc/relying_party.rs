@@ -77,8 +77,8 @@ impl RelyingParty {
     /// Exchanges the code for tokens and checks what came back. Nothing is stored.
     ///
     /// # Errors
-    /// `Unavailable` if the provider cannot be asked within its timeout (per call); `TokenEndpoint` and `TokenResponse` if it does
-    /// not give tokens; `IdToken` if a check of OIDC Core §3.1.3.7 fails; `UserInfo` if it does not agree.
+    /// `Unavailable` if the provider cannot be asked within its timeout (per call); `Discovery` and `Keys` if metadata or keys cannot
+    /// be used; `TokenEndpoint` and `TokenResponse` if it does not give tokens; `IdToken` if a check of OIDC Core §3.1.3.7 fails; `UserInfo` if it does not agree.
     pub(crate) async fn finish_login(
         &self,
         attempt: &LoginAttempt,
@@ -120,7 +120,7 @@ impl RelyingParty {
     /// (OIDC Core §12.2; it came straight from the token endpoint).
     ///
     /// # Errors
-    /// As [`finish_login`](Self::finish_login). `TokenEndpoint(invalid_grant)` alone says that the refresh token is dead.
+    /// As [`finish_login`](Self::finish_login), without `Keys` and `UserInfo`. `TokenEndpoint(invalid_grant)` alone says that the refresh token is dead.
     pub(crate) async fn refresh(
         &self,
         tokens: &TokenSet,
@@ -141,7 +141,7 @@ impl RelyingParty {
     /// Tells the provider to forget a refresh token. A provider without a revocation endpoint is told nothing.
     ///
     /// # Errors
-    /// `Unavailable`, `TokenEndpoint`.
+    /// `Unavailable`, `Discovery`; `TokenEndpoint` if it refuses, `TokenResponse` if it does so unreadably.
     pub(crate) async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), Error> {
         let metadata = self.provider.metadata().await?;
         match &metadata.revocation_endpoint {

@@ -60,7 +60,7 @@ pub(super) async fn refresh(
 /// Tells the provider to forget a refresh token (RFC 7009 §2.1).
 ///
 /// # Errors
-/// `Unavailable`, `TokenEndpoint`.
+/// `Unavailable`; `TokenEndpoint` if it refuses, `TokenResponse` if it does so unreadably.
 pub(super) async fn revoke(
     http: &ProviderHttp,
     endpoint: &Url,

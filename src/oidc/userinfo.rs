@@ -12,7 +12,8 @@ use crate::secret::Secret;
 /// Asks who the access token belongs to.
 ///
 /// # Errors
-/// `Unavailable`; `UserInfo`, also if `sub` is not `subject` (§5.3.2).
+/// `Unavailable`; `Discovery` or `Keys` if a signed answer needs keys that cannot be had; `UserInfo`, also if `sub` is not `subject`
+/// (§5.3.2).
 pub(super) async fn fetch(
     provider: &Provider,
     endpoint: &Url,

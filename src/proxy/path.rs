@@ -19,9 +19,10 @@ pub(super) struct PathRejected;
 impl<'a> SafePath<'a> {
     /// Checks a raw path as it stands in the request target, without query.
     ///
-    /// Refused, in clear or under up to [`MAX_DECODINGS`] layers of percent-encoding: dot segments (also with blanks or an end of
-    /// segment for some readers, `;`, `?` or `#`, behind the dots), `\`, control characters, text that is not UTF-8 (overlong forms of `.` and `/` hide there);
-    /// `%2f`; empty segments but the last; raw bytes outside ASCII; a `%` without two hex digits; anything encoded more often.
+    /// Refused, in clear or under up to [`MAX_DECODINGS`] layers of percent-encoding: dot segments (also with
+    /// blanks behind the dots, or with `;`, `?` or `#`, where some readers end the segment), `\`, control characters, text that is
+    /// not UTF-8 (overlong forms of `.` and `/` hide there); `%2f`; empty segments but the last; raw bytes outside ASCII; a `%`
+    /// without two hex digits; anything encoded more often.
     pub(super) fn parse(path: &'a str) -> Result<Self, PathRejected> {
         if !path.starts_with('/') || !path.is_ascii() || path.contains("//") || path.contains(['?', '#', ' ']) {
             return Err(PathRejected);

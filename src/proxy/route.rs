@@ -69,7 +69,7 @@ pub enum CsrfPolicy {
     Header,
     /// Fetch Metadata or `Origin` alone; written down with a reason.
     Origin {
-        /// Why; shown by `check`, the log and the metrics.
+        /// Why; shown by `check` and in the log.
         reason: String,
         /// HTML answers may run as documents of our origin.
         documents: bool,

@@ -30,7 +30,8 @@ impl Upgrades {
         self.tasks.wait().await;
     }
 
-    /// Carries bytes between both sides until either ends, both are silent for `idle_timeout`, or [`Upgrades::close`].
+    /// Carries bytes between both sides until both have ended, either breaks off, both are silent for `idle_timeout`, or
+    /// [`Upgrades::close`].
     pub(super) fn join(&self, browser: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) {
         let closing = self.closing.clone();
         self.tasks.spawn(async move {

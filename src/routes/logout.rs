@@ -92,11 +92,9 @@ async fn end_here(frontend: &Frontend, session: SessionRef, is_local: bool) -> R
         None => None,
     };
     let Some(loaded) = loaded else { return Ok(None) };
-    let tokens = sessions.end(&loaded, Reason::Logout).await?.or_else(|| Some(loaded.tokens().clone()));
-    let id_token = tokens.as_ref().and_then(|tokens| tokens.id_token.clone());
-    if let Some(tokens) = tokens {
-        frontend.revoke_detached(tokens);
-    }
+    let tokens = sessions.end(&loaded, Reason::Logout).await?.unwrap_or_else(|| loaded.tokens().clone());
+    let id_token = tokens.id_token.clone();
+    frontend.revoke_detached(tokens);
     if is_local {
         return Ok(None);
     }

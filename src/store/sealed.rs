@@ -5,7 +5,6 @@
 //! row or frontend, or put back at a later version, does not open.
 
 use std::fmt;
-use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,7 +151,7 @@ impl SealedStore {
         self.write_session(&opened.id, session, live_for, reseal.as_ref()).await
     }
 
-    /// Writes the session half anew and nothing else. Never creates.
+    /// Writes the session half anew, and what `reseal` holds beside it. Never creates.
     pub(super) async fn write_session(
         &self,
         id: &SessionId,

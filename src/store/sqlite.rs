@@ -38,7 +38,7 @@ impl SqliteBackend {
     /// Opens the file, or creates it, readable by its owner only. Its directory must exist; the write-ahead log lies beside it.
     ///
     /// # Errors
-    /// `Unavailable` if the file cannot be opened, is no store of ours, or was written by a newer version; the text says which.
+    /// `Unavailable` if the file cannot be opened, is no store of ours, or was written by another version; the text says which.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let opened = Self::try_open(path).await;
