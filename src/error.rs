@@ -168,6 +168,8 @@ impl Error {
             Self::CsrfHeaderMissing { header } => {
                 Some(format!("Send the header {header} (any value) with this request."))
             }
+            Self::LoginParameterNotAllowed { parameter: "unknown" } => Some("One is not known here.".to_owned()),
+            Self::LoginParameterNotAllowed { parameter: "repeated" } => Some("One comes twice.".to_owned()),
             Self::LoginParameterNotAllowed { parameter } => Some(format!("The parameter is {parameter}.")),
             Self::LoginRefused(code) => Some(format!("The provider said: {}.", code.as_str())),
             Self::LoginWeaker => Some("It was weaker than the session you have, which goes on.".to_owned()),

@@ -18,6 +18,8 @@ type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Error>>>;
 
 /// See the module.
 pub(super) struct Cached<T> {
+    /// Whose and what it is, for the log.
+    what: Arc<str>,
     fetch: Fetch<T>,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State<T>>>,
@@ -38,9 +40,9 @@ struct Failure {
 
 impl<T: Send + Sync + 'static> Cached<T> {
     /// Nothing is fetched before the first call.
-    pub(super) fn new(clock: Arc<dyn Clock>, fetch: Fetch<T>) -> Self {
+    pub(super) fn new(what: String, clock: Arc<dyn Clock>, fetch: Fetch<T>) -> Self {
         let state = State { good: None, failed: None, flight: None, demanded_at: None };
-        Self { fetch, clock, state: Arc::new(Mutex::new(state)) }
+        Self { what: what.into(), fetch, clock, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The value, fetched if there is none yet. One older than [`FRESH`] is returned as it is and renewed behind the caller's back.
@@ -98,10 +100,10 @@ impl<T: Send + Sync + 'static> Cached<T> {
         if let Some(flight) = &state.flight {
             return flight.clone();
         }
-        let (shared, clock, fetch) = (self.state.clone(), self.clock.clone(), (self.fetch)());
+        let (what, shared, clock, fetch) = (self.what.clone(), self.state.clone(), self.clock.clone(), (self.fetch)());
         let task = tokio::spawn(async move {
             let result = fetch.await.map(Arc::new);
-            shared.lock().unwrap_or_else(PoisonError::into_inner).landed(&result, clock.now());
+            shared.lock().unwrap_or_else(PoisonError::into_inner).landed(&what, &result, clock.now());
             result
         });
         // A fetch that panics is an outage for those who wait; the next caller starts another.
@@ -128,7 +130,7 @@ impl<T> State<T> {
         (now.since(failure.at) < failure.pause).then(|| failure.error.clone())
     }
 
-    fn landed(&mut self, result: &Result<Arc<T>, Error>, now: Timestamp) {
+    fn landed(&mut self, what: &str, result: &Result<Arc<T>, Error>, now: Timestamp) {
         self.flight = None;
         match result {
             Ok(value) => {
@@ -136,7 +138,7 @@ impl<T> State<T> {
                 self.failed = None;
             }
             Err(error) => {
-                tracing::warn!(%error, "could not fetch from the provider");
+                tracing::warn!(what, %error, "could not fetch from the provider");
                 let pause = self.failed.as_ref().map_or(FIRST_PAUSE, |failure| (failure.pause * 2).min(LONGEST_PAUSE));
                 self.failed = Some(Failure { error: error.clone(), at: now, pause });
             }
@@ -175,7 +177,7 @@ mod tests {
             }
             .boxed()
         });
-        (Cached::new(Arc::new(clock.clone()), fetch), calls)
+        (Cached::new("numbers of p".to_owned(), Arc::new(clock.clone()), fetch), calls)
     }
 
     fn clock() -> ManualClock {

@@ -31,12 +31,14 @@ impl Provider {
     pub(crate) fn new(options: Arc<ProviderOptions>, http: ProviderHttp, clock: Arc<dyn Clock>) -> Self {
         let metadata = {
             let (options, http) = (options.clone(), http.clone());
-            Cached::new(clock.clone(), Arc::new(move || discover(options.clone(), http.clone()).boxed()))
+            let what = format!("discovery document of {}", options.name);
+            Cached::new(what, clock.clone(), Arc::new(move || discover(options.clone(), http.clone()).boxed()))
         };
         let metadata = Arc::new(metadata);
         let keys = {
             let (metadata, http) = (metadata.clone(), http.clone());
-            Cached::new(clock.clone(), Arc::new(move || fetch_keys(metadata.clone(), http.clone()).boxed()))
+            let what = format!("keys of {}", options.name);
+            Cached::new(what, clock.clone(), Arc::new(move || fetch_keys(metadata.clone(), http.clone()).boxed()))
         };
         Self { options, http, clock, metadata, keys }
     }
