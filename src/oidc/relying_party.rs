@@ -78,7 +78,8 @@ impl RelyingParty {
     ///
     /// # Errors
     /// `Unavailable` if the provider cannot be asked within its timeout (per call); `Discovery` and `Keys` if metadata or keys cannot
-    /// be used; `TokenEndpoint` and `TokenResponse` if it does not give tokens; `IdToken` if a check of OIDC Core §3.1.3.7 fails; `UserInfo` if it does not agree.
+    /// be used; `TokenEndpoint` and `TokenResponse` if it does not give tokens; `IdToken` if a check of OIDC Core §3.1.3.7 fails;
+    /// `UserInfo` if it does not agree.
     pub(crate) async fn finish_login(
         &self,
         attempt: &LoginAttempt,
@@ -120,7 +121,8 @@ impl RelyingParty {
     /// (OIDC Core §12.2; it came straight from the token endpoint).
     ///
     /// # Errors
-    /// As [`finish_login`](Self::finish_login), without `Keys` and `UserInfo`. `TokenEndpoint(invalid_grant)` alone says that the refresh token is dead.
+    /// As [`finish_login`](Self::finish_login), without `Keys` and `UserInfo`. `TokenEndpoint(invalid_grant)` alone says that the
+    /// refresh token is dead.
     pub(crate) async fn refresh(
         &self,
         tokens: &TokenSet,
