@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::{
-    Claimed, Cursor, Digest, Ending, Error, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow, Page, Reason,
-    Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
+    Claimed, Cursor, Digest, Ending, Error, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow,
+    Page, Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
 };
 
 /// How a [`FlakyBackend`] behaves.
@@ -96,6 +96,8 @@ pass_through! {
     end_matching(ending: &Ending) -> u64;
     list_matching(any_of: &[IndexKey]) -> Vec<Listed>;
     scan(cursor: Cursor) -> Page;
+    export(key: SessionKey) -> Option<Exported>;
+    import(row: &Exported) -> bool;
     swap_tokens(key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Swapped;
     take_lease(key: SessionKey, expected: u64, ttl: Duration) -> Taken;
     renew_lease(lease: &Lease, ttl: Duration) -> Updated;

@@ -12,8 +12,8 @@ use futures_util::stream::BoxStream;
 
 use super::signals::Signals;
 use super::{
-    Claimed, Cursor, Digest, Ending, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow, Page, Reason,
-    Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, TOMBSTONE_LIFE, Taken, Updated,
+    Claimed, Cursor, Digest, Ending, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow, Page,
+    Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, TOMBSTONE_LIFE, Taken, Updated,
 };
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
@@ -191,6 +191,21 @@ impl SessionBackend for MemoryBackend {
 
     async fn scan(&self, cursor: Cursor) -> Result<Page> {
         Ok(self.state().page(cursor, self.now()))
+    }
+
+    async fn export(&self, key: SessionKey) -> Result<Option<Exported>> {
+        let now = self.now();
+        Ok(self.state().live(key, now).map(|stored| stored.exported(key, now)))
+    }
+
+    async fn import(&self, row: &Exported) -> Result<bool> {
+        let mut state = self.state();
+        let now = self.now();
+        let is_free = !state.holds(row.key, now);
+        if is_free {
+            state.restore(row, now);
+        }
+        Ok(is_free)
     }
 
     async fn swap_tokens(&self, key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Result<Swapped> {

@@ -36,7 +36,7 @@ pub use keyring::{Keyring, MasterKey};
 pub use memory::MemoryBackend;
 pub use names::{Digest, IndexKey, SessionKey};
 pub use outcomes::{Claimed, Inserted, Lease, LeaseAfter, Replaced, Swapped, Taken, Updated};
-pub use rows::{Cursor, Limit, Listed, NewRow, Page, Reseal, Row};
+pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
 pub(crate) use session_id::SessionId;
 pub(crate) use session_store::USER;
@@ -109,6 +109,13 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
 
     /// All live rows, a page at a time, in key order.
     async fn scan(&self, cursor: Cursor) -> Result<Page>;
+
+    /// Reads a live row as a whole, for another store to [`import`](Self::import).
+    async fn export(&self, key: SessionKey) -> Result<Option<Exported>>;
+
+    /// Writes a row that another store exported, with its version and times. Never overwrites: `false` if a row with this key is there.
+    /// Looks for no tombstone and sends no signal; both stores are out of use meanwhile.
+    async fn import(&self, row: &Exported) -> Result<bool>;
 
     /// Writes the tokens half if its version is `expected`; the version then is `expected + 1`. The version alone decides, not who
     /// holds the lease. A lease that is kept goes on at the new version.

@@ -87,3 +87,28 @@ pub struct Page {
     /// Where the next page starts; nothing if this was the last.
     pub next: Option<Cursor>,
 }
+
+/// A whole live row with everything but its lease, as it moves from one store to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The row.
+    pub key: SessionKey,
+    /// What it can be found by.
+    pub terms: Vec<IndexKey>,
+    /// The sealed session half.
+    pub session: Vec<u8>,
+    /// The sealed tokens half.
+    pub tokens: Vec<u8>,
+    /// The sealed card.
+    pub card: Vec<u8>,
+    /// Counts the writes of the tokens half, from 1.
+    pub tokens_version: u64,
+    /// `iat` of the login's ID token.
+    pub issued_at: Timestamp,
+    /// When the row was written.
+    pub created_at: Timestamp,
+    /// When the row was last touched.
+    pub touched_at: Timestamp,
+    /// How long the row lives from now if nothing touches it.
+    pub expires_in: Duration,
+}

@@ -15,12 +15,13 @@ use sqlx::{ConnectOptions as _, Sqlite, Transaction};
 
 use super::signals::Signals;
 use super::{
-    Claimed, Cursor, Digest, Ending, Error, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow, Page, Reason,
-    Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
+    Claimed, Cursor, Digest, Ending, Error, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow,
+    Page, Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
 };
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
 mod endings;
+mod moving;
 mod rows;
 mod schema;
 mod small;
@@ -128,6 +129,14 @@ impl SessionBackend for SqliteBackend {
 
     async fn scan(&self, cursor: Cursor) -> Result<Page> {
         Ok(self.page(cursor).await?)
+    }
+
+    async fn export(&self, key: SessionKey) -> Result<Option<Exported>> {
+        Ok(self.export_row(key).await?)
+    }
+
+    async fn import(&self, row: &Exported) -> Result<bool> {
+        Ok(self.import_row(row).await?)
     }
 
     async fn swap_tokens(&self, key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Result<Swapped> {

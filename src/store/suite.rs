@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 
 pub mod endings;
 pub mod leases;
+pub mod moving;
 pub mod replacing;
 pub mod rows;
 pub mod searching;
@@ -56,6 +57,7 @@ macro_rules! store_suite {
             leases: a_second_holder_waits, a_lease_that_ran_out_is_taken_over, a_lease_given_back_is_free,
                 a_lease_is_for_one_version, a_lease_can_be_renewed, a_lost_lease_is_not_renewed,
                 a_swap_keeps_or_releases_the_lease, only_the_owner_gives_a_lease_back, of_many_takers_one_gets_the_lease;
+            moving: a_row_moves_to_another_store_and_back, only_live_rows_are_exported, import_never_overwrites;
             small: of_many_claims_one_is_first, a_claim_can_be_taken_back, a_claim_runs_out, of_many_readers_one_gets_the_value,
                 a_value_runs_out, the_store_answers;
             signals: watchers_see_what_happens_to_rows, a_release_is_told_once;
@@ -158,6 +160,7 @@ mod tests {
         let topics = [
             include_str!("suite/endings.rs"),
             include_str!("suite/leases.rs"),
+            include_str!("suite/moving.rs"),
             include_str!("suite/replacing.rs"),
             include_str!("suite/rows.rs"),
             include_str!("suite/searching.rs"),

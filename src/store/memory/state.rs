@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::store::{
-    Claimed, Cursor, Digest, Ending, EndingTarget, IndexKey, Limit, Listed, NewRow, Page, Row, SessionKey, Tombstone,
+    Claimed, Cursor, Digest, Ending, EndingTarget, Exported, IndexKey, Limit, Listed, NewRow, Page, Row, SessionKey,
+    Tombstone,
 };
 
 /// Rows, their index, and the small things.
@@ -57,6 +58,21 @@ impl Stored {
         Listed { key, card: self.card.clone(), created_at: self.created_at, touched_at: self.touched_at }
     }
 
+    pub(super) fn exported(&self, key: SessionKey, now: Timestamp) -> Exported {
+        Exported {
+            key,
+            terms: self.terms.clone(),
+            session: self.session.clone(),
+            tokens: self.tokens.clone(),
+            card: self.card.clone(),
+            tokens_version: self.tokens_version,
+            issued_at: self.issued_at,
+            created_at: self.created_at,
+            touched_at: self.touched_at,
+            expires_in: self.expires_at.since(now),
+        }
+    }
+
     fn is_live(&self, now: Timestamp) -> bool {
         !self.retired && self.expires_at > now
     }
@@ -89,6 +105,23 @@ impl State {
         };
         self.rows.insert(key, stored);
         self.index(key, &row.terms);
+    }
+
+    /// Writes a row that another store held.
+    pub(super) fn restore(&mut self, row: &Exported, now: Timestamp) {
+        let new = NewRow {
+            terms: row.terms.clone(),
+            session: row.session.clone(),
+            tokens: row.tokens.clone(),
+            card: row.card.clone(),
+            issued_at: row.issued_at,
+            live_for: row.expires_in,
+        };
+        self.add(row.key, &new, now);
+        if let Some(stored) = self.rows.get_mut(&row.key) {
+            stored.tokens_version = row.tokens_version;
+            (stored.created_at, stored.touched_at) = (row.created_at, row.touched_at);
+        }
     }
 
     /// Gives a row these terms and no others.

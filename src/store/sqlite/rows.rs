@@ -124,7 +124,7 @@ pub(super) async fn live(connection: &mut SqliteConnection, key: SessionKey, now
 }
 
 /// A row that has not expired.
-async fn present(connection: &mut SqliteConnection, key: SessionKey, now: Timestamp) -> Done<Option<Row>> {
+pub(super) async fn present(connection: &mut SqliteConnection, key: SessionKey, now: Timestamp) -> Done<Option<Row>> {
     type Columns = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, bool, i64);
     let found: Option<Columns> = sqlx::query_as(
         "SELECT session, tokens, card, tokens_version, issued_at, retired, expires_at FROM sessions
@@ -164,7 +164,7 @@ async fn is_ended(write: &mut SqliteConnection, row: &NewRow, now: Timestamp) ->
     Ok(false)
 }
 
-async fn add(write: &mut SqliteConnection, key: SessionKey, row: &NewRow, now: Timestamp) -> Done<()> {
+pub(super) async fn add(write: &mut SqliteConnection, key: SessionKey, row: &NewRow, now: Timestamp) -> Done<()> {
     delete(write, key).await?; // one that has expired and was not swept yet
     let nth: i64 = sqlx::query(
         "INSERT INTO sessions (key, session, tokens, card, tokens_version, issued_at, created_at, touched_at, expires_at)
