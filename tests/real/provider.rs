@@ -53,7 +53,7 @@ impl Provider {
     }
 
     pub(crate) async fn come_up(&mut self) {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_idp");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
         let userinfo = if self.settings.signed_userinfo { "signed" } else { "json" };
         let mut process = Process::start(
             Command::new("node")
@@ -67,7 +67,7 @@ impl Provider {
                 .env("AT_TTL", self.settings.access_token_lifetime.to_string()),
         );
         let lines = process.lines().clone();
-        eventually("the provider is up (`npm ci` in tests/real_idp?)", || {
+        eventually("the provider is up (`npm ci` in tests/real?)", || {
             assert!(!process.is_over(), "the provider does not start:\n{}", lines.all().join("\n"));
             events(&lines.all()).any(|event| event["event"] == "ready").then_some(())
         })

@@ -63,7 +63,7 @@ async function startServe(name, start, started) {
   const listen = tls ? urlPort : await freePort();
   const url = `${name}://localhost:${urlPort}`;
   const provider = start('node', ['provider.mjs'], {
-    cwd: join(root, 'tests/real_idp'),
+    cwd: join(root, 'tests/real'),
     env: { ...bareEnvironment(), CLIENT_URL: url, CLIENT_ID: 'cloakroom', CLIENT_SECRET: 'a secret of the client', CONSENT: 'given' },
   });
   const events = () => provider.lines.filter((line) => line.startsWith('{"event"')).map((line) => JSON.parse(line));

@@ -1,0 +1,1 @@
+//! Redis servers of the tests' own.

@@ -1,0 +1,1 @@
+//! The store suite on stores that are servers.
