@@ -115,6 +115,14 @@ impl RelyingParty {
         Ok(Authenticated { identity, claims, acr, auth_time, issued_at, tokens })
     }
 
+    /// Has the metadata at hand when this returns, so that a following [`refresh`](Self::refresh) is one request.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Discovery`.
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        self.provider.metadata().await.map(drop)
+    }
+
     /// Asks for a new access token. What the answer leaves out is taken from `tokens`.
     ///
     /// A returned ID token is held against `identity` and the last one, with the keys at hand; no further call is made

@@ -81,8 +81,12 @@ pub(crate) struct AccessTokens {
 
 impl AccessTokens {
     pub(crate) fn new(sessions: Sessions, relying_party: RelyingParty, options: Options) -> Self {
-        let refresher =
-            Refresher { sessions: sessions.clone(), relying_party, options, flights: Arc::new(Flights::new()) };
+        let refresher = Refresher {
+            sessions: sessions.clone(),
+            endpoint: relying_party,
+            options,
+            flights: Arc::new(Flights::new()),
+        };
         Self { sessions, options, refresher }
     }
 

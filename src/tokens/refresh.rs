@@ -2,6 +2,7 @@
 //!
 //! The row's lease keeps other replicas from sending the same refresh token; the version decides what is stored.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,33 @@ use tokio::time::Instant;
 
 use super::flights::{Flights, Interim};
 use super::{Error, Options};
-use crate::oidc::{self, RelyingParty, TokenSet};
+use crate::oidc::{self, Identity, RelyingParty, TokenSet};
 use crate::secret::Secret;
 use crate::session::{Loaded, Sessions};
 use crate::store::{self, Lease, LeaseAfter, Reason, SessionId, SessionKey, Swapped, Taken, Updated};
 
+/// The calls to the provider that a renewal makes. [`RelyingParty`]'s, and those of the model that the protocol is checked with.
+pub(super) trait TokenEndpoint: Clone + fmt::Debug + Send + Sync + 'static {
+    /// Fetches what has to be known before a refresh token can be sent. Sends none.
+    fn prepare(&self) -> impl Future<Output = Result<(), oidc::Error>> + Send;
+
+    /// See [`RelyingParty::refresh`]. One request, over within the provider's timeout.
+    fn refresh(
+        &self,
+        tokens: &TokenSet,
+        refresh_token: &Secret<String>,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<TokenSet, oidc::Error>> + Send;
+
+    /// See [`RelyingParty::revoke`].
+    fn revoke(&self, refresh_token: &Secret<String>) -> impl Future<Output = Result<(), oidc::Error>> + Send;
+}
+
 /// Renews tokens of one frontend's sessions.
 #[derive(Clone, Debug)]
-pub(super) struct Refresher {
+pub(super) struct Refresher<E = RelyingParty> {
     pub(super) sessions: Sessions,
-    pub(super) relying_party: RelyingParty,
+    pub(super) endpoint: E,
     pub(super) options: Options,
     pub(super) flights: Arc<Flights<SessionKey, Outcome>>,
 }
@@ -44,7 +62,7 @@ impl Failure {
     }
 }
 
-impl Refresher {
+impl<E: TokenEndpoint> Refresher<E> {
     /// Renewed tokens of a session, by whoever renews them first. Who waits longer than `patience` gets an outage; the work goes on.
     pub(super) async fn renew(&self, loaded: &Loaded, patience: Duration) -> Outcome {
         let (this, id) = (self.clone(), loaded.id);
@@ -69,6 +87,10 @@ impl Refresher {
             else {
                 return Ok(tokens.clone());
             };
+            if let Err(error) = self.endpoint.prepare().await {
+                tracing::warn!(session = %loaded.key().tag(), %error, "could not refresh");
+                return Err(Failure::Provider);
+            }
             let taken = store.take_lease(loaded.key(), loaded.tokens_version(), self.options.lease).await;
             match taken.map_err(|error| outage(&error))? {
                 Taken::Taken(lease) => return self.refresh(&loaded, refresh_token, &lease, interim).await,
@@ -87,7 +109,7 @@ impl Refresher {
         lease: &Lease,
         interim: &Interim<Outcome>,
     ) -> Outcome {
-        let work = self.relying_party.refresh(loaded.tokens(), refresh_token, loaded.user.identity());
+        let work = self.endpoint.refresh(loaded.tokens(), refresh_token, loaded.user.identity());
         match self.under(lease, work).await {
             Ok(renewed) => self.store(loaded, renewed, lease, interim).await,
             Err(error) if is_final(&error) => self.refused(loaded, lease, &error).await,
@@ -157,7 +179,7 @@ impl Refresher {
             return Ok(renewed);
         }
         if let Some(refresh_token) = &renewed.refresh
-            && let Err(error) = self.relying_party.revoke(refresh_token).await
+            && let Err(error) = self.endpoint.revoke(refresh_token).await
         {
             tracing::warn!(%error, "a renewed refresh token could not be revoked and lives until it runs out");
         }
@@ -174,6 +196,25 @@ impl Refresher {
 
     fn polls(&self) -> u128 {
         (self.options.lease.as_millis() * 2 / POLL.as_millis()).max(1)
+    }
+}
+
+impl TokenEndpoint for RelyingParty {
+    async fn prepare(&self) -> Result<(), oidc::Error> {
+        RelyingParty::prepare(self).await
+    }
+
+    async fn refresh(
+        &self,
+        tokens: &TokenSet,
+        refresh_token: &Secret<String>,
+        identity: &Identity,
+    ) -> Result<TokenSet, oidc::Error> {
+        RelyingParty::refresh(self, tokens, refresh_token, identity).await
+    }
+
+    async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), oidc::Error> {
+        RelyingParty::revoke(self, refresh_token).await
     }
 }
 
