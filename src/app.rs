@@ -230,9 +230,8 @@ impl Foundry<'_> {
         let acr_order = options.provider.acr_order.clone().into();
         let session_options = Arc::new(self.config.session.clone());
         let sessions = Sessions::new(self.sealed(options), session_options, acr_order, self.clock.clone());
-        // One call to the provider, and a look at the store before and after it.
-        let patience = options.provider.timeout + 2 * self.config.store.timeout;
-        let token_options = tokens::Options::new(self.config.store.lease, patience);
+        let store = &self.config.store;
+        let token_options = tokens::Options::new(store.lease, options.provider.timeout, store.timeout);
         let frontend = options.id.clone();
         let refused =
             |error: &RouteTableError| BuildError::Routes { frontend: frontend.clone(), reason: error.to_string() };

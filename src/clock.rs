@@ -16,6 +16,9 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self(0);
+
     /// From whole seconds since the epoch (a JWT `NumericDate`). Saturates.
     pub fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))

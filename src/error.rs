@@ -5,6 +5,8 @@
 
 mod facts;
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode};
 
 pub(crate) use self::facts::{ALL, Facts};
@@ -70,7 +72,13 @@ pub enum Error {
     ProviderMisbehaved(#[source] oidc::Error),
     /// The provider is needed and cannot be asked.
     #[error("the provider is unavailable")]
-    ProviderUnavailable(#[source] Option<oidc::Error>),
+    ProviderUnavailable {
+        /// What was seen, if this request saw it.
+        #[source]
+        cause: Option<oidc::Error>,
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
     /// A logout link names another session than the cookie.
     #[error("the logout link belongs to another session")]
     LogoutLinkNotYours,
@@ -141,7 +149,7 @@ impl Error {
             Self::LoginResponseInvalid(_) => &facts::LOGIN_RESPONSE_INVALID,
             Self::LoginRefused(_) | Self::LoginWeaker => &facts::LOGIN_REFUSED,
             Self::ProviderMisbehaved(_) => &facts::PROVIDER_MISBEHAVED,
-            Self::ProviderUnavailable(_) => &facts::PROVIDER_UNAVAILABLE,
+            Self::ProviderUnavailable { .. } => &facts::PROVIDER_UNAVAILABLE,
             Self::LogoutLinkNotYours => &facts::LOGOUT_LINK_NOT_YOURS,
             Self::RouteNotFound => &facts::ROUTE_NOT_FOUND,
             Self::MethodNotAllowed { .. } => &facts::METHOD_NOT_ALLOWED,
@@ -159,7 +167,11 @@ impl Error {
 
     /// `Retry-After`, for what passes.
     pub(crate) fn retry_after(&self) -> Option<u32> {
-        matches!(self, Self::ProviderUnavailable(_) | Self::Unavailable(_)).then_some(5)
+        match self {
+            Self::ProviderUnavailable { retry_after, .. } => Some(whole_seconds(*retry_after)),
+            Self::Unavailable(_) => Some(whole_seconds(SOON)),
+            _ => None,
+        }
     }
 
     /// What this one error adds to the general text.
@@ -183,7 +195,7 @@ impl From<oidc::Error> for Error {
         match error {
             // A broken discovery document or key set stops every login, until somebody mends it there or in our configuration.
             oidc::Error::Unavailable { .. } | oidc::Error::Discovery(_) | oidc::Error::Keys(_) => {
-                Self::ProviderUnavailable(Some(error))
+                Self::ProviderUnavailable { cause: Some(error), retry_after: SOON }
             }
             oidc::Error::Response(reason) => Self::LoginResponseInvalid(reason),
             oidc::Error::Refused(code) => Self::LoginRefused(code),
@@ -248,8 +260,18 @@ impl From<tokens::Error> for Error {
         match error {
             tokens::Error::NotAuthenticated => Self::NotAuthenticated,
             tokens::Error::SessionExpired => Self::SessionExpired,
-            tokens::Error::ProviderUnavailable => Self::ProviderUnavailable(None),
+            tokens::Error::ProviderUnavailable { retry_after } => {
+                Self::ProviderUnavailable { cause: None, retry_after }
+            }
             tokens::Error::StoreUnavailable => Self::Unavailable(None),
         }
     }
 }
+
+/// Rounded up, at least one: "again at once" helps nobody.
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
+}
+
+/// When to ask again, if nothing better is known.
+const SOON: Duration = Duration::from_secs(5);

@@ -249,6 +249,13 @@ pub enum IdTokenReason {
     OtherSubject,
 }
 
+impl IdTokenReason {
+    /// Another clock would judge otherwise.
+    pub(super) fn is_of_time(self) -> bool {
+        matches!(self, Self::Expired | Self::IssuedInTheFuture | Self::NotYetValid)
+    }
+}
+
 /// Why a UserInfo answer is refused (OIDC Core §5.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -140,12 +140,33 @@ impl RelyingParty {
         let provider = &self.provider;
         let metadata = provider.metadata().await?;
         let sent_at = provider.clock.now();
-        let answer = token_endpoint::refresh(&provider.http, &metadata, &self.client, refresh_token, sent_at).await?;
+        let mut answer =
+            token_endpoint::refresh(&provider.http, &metadata, &self.client, refresh_token, sent_at).await?;
         if let Some(id_token) = &answer.id_token {
             let nonce = tokens.id_token.as_ref().and_then(|last| nonce_of(last.expose()));
-            self.check_refreshed(id_token, &answer, nonce.as_deref(), identity).map_err(Error::IdToken)?;
+            match self.check_refreshed(id_token, &answer, nonce.as_deref(), identity) {
+                Ok(()) => {}
+                // Two clocks disagree. The token is a mere hint for logout; a session is not ended for that.
+                Err(reason) if reason.is_of_time() => {
+                    tracing::warn!(%reason, "a refreshed ID token is left aside");
+                    answer.id_token = None;
+                }
+                Err(reason) => {
+                    self.forget(answer.refresh.as_ref()).await;
+                    return Err(Error::IdToken(reason));
+                }
+            }
         }
         Ok(tokens.renewed(answer))
+    }
+
+    /// Revokes what will not be used. A failure is logged: the token then lives until it runs out.
+    pub(crate) async fn forget(&self, refresh_token: Option<&Secret<String>>) {
+        if let Some(refresh_token) = refresh_token
+            && let Err(error) = self.revoke(refresh_token).await
+        {
+            tracing::warn!(%error, "a refresh token could not be revoked and lives until it runs out");
+        }
     }
 
     /// Tells the provider to forget a refresh token. A provider without a revocation endpoint is told nothing.

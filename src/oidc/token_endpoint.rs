@@ -156,6 +156,7 @@ fn read(
         },
         refresh: response.refresh_token().map(|token| Secret::new(token.secret().clone())),
         id_token: response.extra_fields().id_token.clone(),
+        suspect: false,
     })
 }
 

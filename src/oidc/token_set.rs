@@ -17,6 +17,9 @@ pub(crate) struct TokenSet {
     /// The newest ID token, kept for `id_token_hint` alone.
     #[serde(with = "exposed::option", default, skip_serializing_if = "Option::is_none")]
     pub(crate) id_token: Option<Secret<String>>,
+    /// The refresh token was sent, and the answer was lost: it may have been exchanged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) suspect: bool,
 }
 
 /// An access token and how long it lives.
@@ -51,6 +54,7 @@ impl TokenSet {
             access: answer.access,
             refresh: answer.refresh.or_else(|| self.refresh.clone()),
             id_token: answer.id_token.or_else(|| self.id_token.clone()),
+            suspect: false,
         }
     }
 }
@@ -94,11 +98,14 @@ mod tests {
 
     #[test]
     fn what_an_answer_does_not_renew_stays() {
-        let old = TokenSet { access: token(None), refresh: Some("r1".into()), id_token: Some("i1".into()) };
-        let kept = old.renewed(TokenSet { access: token(None), refresh: None, id_token: None });
+        let old =
+            TokenSet { access: token(None), refresh: Some("r1".into()), id_token: Some("i1".into()), suspect: true };
+        let kept = old.renewed(TokenSet { access: token(None), refresh: None, id_token: None, suspect: false });
+        assert!(!kept.suspect);
         assert_eq!(kept.refresh, Some("r1".into()));
         assert_eq!(kept.id_token, Some("i1".into()));
-        let new = old.renewed(TokenSet { access: token(None), refresh: Some("r2".into()), id_token: None });
+        let new =
+            old.renewed(TokenSet { access: token(None), refresh: Some("r2".into()), id_token: None, suspect: false });
         assert_eq!(new.refresh, Some("r2".into()));
     }
 }

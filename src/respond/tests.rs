@@ -1,5 +1,7 @@
 //! Every error in both forms, as people and programs see it.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response};
 use http_body_util::BodyExt as _;
 
@@ -24,7 +26,7 @@ fn every_variant() -> Vec<Error> {
         Error::LoginRefused(ErrorCode::new("access_denied")),
         Error::LoginWeaker,
         Error::ProviderMisbehaved(oidc::Error::IdToken(IdTokenReason::Nonce)),
-        Error::ProviderUnavailable(None),
+        Error::ProviderUnavailable { cause: None, retry_after: Duration::from_millis(4001) },
         Error::LogoutLinkNotYours,
         Error::RouteNotFound,
         Error::MethodNotAllowed { allow: HeaderValue::from_static("GET") },

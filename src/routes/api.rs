@@ -31,7 +31,14 @@ pub(super) async fn any(
     let options = route.options();
     Class::of_route(&options.csrf, request.method(), request.headers()).check(request.headers(), frontend.proof())?;
     let grant = frontend.tokens().grant(session.0, options.token, options.session_required).await?;
-    Ok(proxy::forward(route, request, &grant, &context).await?.map(Body::new))
+    let answer = proxy::forward(route, request, &grant, &context).await?;
+    if proxy::refuses_token(&answer)
+        && let Some(id) = session.0
+    {
+        // The refusal goes to the page all the same, after the renewal: when the page tries again, the newer token is there.
+        let _ = frontend.tokens().instead_of(&grant, id).await;
+    }
+    Ok(answer.map(Body::new))
 }
 
 async fn asset(frontend: &Frontend, request: Request, context: &ForwardContext<'_>) -> Result<Response, Error> {

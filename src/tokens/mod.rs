@@ -1,5 +1,6 @@
 //! What the browser may do: from a session to the token that one call needs.
 
+mod brakes;
 mod flights;
 mod refresh;
 
@@ -8,8 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use self::brakes::Braked;
 use self::flights::Flights;
-use self::refresh::Refresher;
+use self::refresh::{Cause, Failure, Refresher};
 use crate::oidc::{AccessToken, RelyingParty};
 use crate::session::{Loaded, Sessions};
 use crate::store::SessionId;
@@ -20,14 +22,17 @@ use crate::store::SessionId;
 pub struct Options {
     /// How long the right to use a refresh token lasts, unless it is renewed.
     pub lease: Duration,
+    /// Deadline of one call to the provider.
+    pub provider_timeout: Duration,
     /// How long a call waits for a renewal if it has no token to go on with.
     pub patience: Duration,
 }
 
 impl Options {
-    /// Renewal under leases of this length, for calls that wait this long.
-    pub fn new(lease: Duration, patience: Duration) -> Self {
-        Self { lease, patience }
+    /// Renewal under leases of this length. Calls wait as long as one call to the provider may take, and a look at the store before
+    /// and after it.
+    pub fn new(lease: Duration, provider_timeout: Duration, store_timeout: Duration) -> Self {
+        Self { lease, provider_timeout, patience: provider_timeout + 2 * store_timeout }
     }
 }
 
@@ -44,7 +49,7 @@ pub enum TokenPolicy {
 }
 
 /// What goes on the outgoing request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Grant {
     /// No token.
@@ -65,7 +70,10 @@ pub enum Error {
     SessionExpired,
     /// The token has run out and the provider cannot be asked now.
     #[error("the provider is unavailable")]
-    ProviderUnavailable,
+    ProviderUnavailable {
+        /// It is not asked again before this has passed.
+        retry_after: Duration,
+    },
     /// The store cannot be asked now.
     #[error("the store is unavailable")]
     StoreUnavailable,
@@ -86,6 +94,7 @@ impl AccessTokens {
             endpoint: relying_party,
             options,
             flights: Arc::new(Flights::new()),
+            brakes: Arc::default(),
         };
         Self { sessions, options, refresher }
     }
@@ -118,6 +127,34 @@ impl AccessTokens {
         Ok(grant)
     }
 
+    /// Another grant than `used`, which an API does not accept (RFC 6750 §3.1, `invalid_token`). Nothing if there is none to be had:
+    /// the token is not the newest, but then the newest is answered; it is renewed if it is older than [`YOUNG`], and at most once per
+    /// [`FORCED_EVERY`], so that an API that accepts no token does not wear out the provider.
+    ///
+    /// # Errors
+    /// `SessionExpired`, `StoreUnavailable`.
+    pub(crate) async fn instead_of(&self, used: &Grant, id: SessionId) -> Result<Option<Grant>, Error> {
+        let loaded = self.sessions.load(id).await.map_err(|_| Error::StoreUnavailable)?;
+        let loaded = loaded.ok_or(Error::SessionExpired)?;
+        let tokens = loaded.tokens();
+        let newest = Grant::bearer(&tokens.access);
+        if newest != *used {
+            return Ok(Some(newest));
+        }
+        let now = self.sessions.now();
+        let is_young = now.since(tokens.access.received_at) < YOUNG;
+        let forced = Braked::Forced(loaded.key());
+        if is_young || !is_renewable(&loaded) || !self.refresher.brakes.take(forced, now, FORCED_EVERY) {
+            return Ok(None);
+        }
+        let cause = Cause::Refused(tokens.access.value.clone());
+        match self.refresher.renew(&loaded, cause, self.options.patience).await {
+            Ok(renewed) => Ok(Some(Grant::bearer(&renewed.access)).filter(|grant| grant != used)),
+            Err(Failure::Ended) => Err(Error::SessionExpired),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Waits until no renewal is under way.
     pub(crate) async fn drain(&self) {
         self.refresher.drain().await;
@@ -125,14 +162,13 @@ impl AccessTokens {
 
     async fn fresh(&self, loaded: &Loaded) -> Result<AccessToken, Error> {
         let now = self.sessions.now();
-        let tokens = loaded.tokens();
-        let access = &tokens.access;
-        let (is_over, is_renewable) = (access.is_over(now), tokens.refresh.is_some() && !loaded.is_retired());
-        if !access.is_due(now) || !is_renewable {
+        let access = &loaded.tokens().access;
+        let is_over = access.is_over(now);
+        if !access.is_due(now) || !is_renewable(loaded) {
             return if is_over { Err(Error::SessionExpired) } else { Ok(access.clone()) };
         }
         let patience = if is_over { self.options.patience } else { BRIEF };
-        match self.refresher.renew(loaded, patience).await {
+        match self.refresher.renew(loaded, Cause::Due, patience).await {
             Ok(renewed) => Ok(renewed.access),
             // An outage does not matter while the old token lives.
             Err(failure) if failure.is_outage() && !is_over => Ok(access.clone()),
@@ -158,5 +194,12 @@ impl Grant {
     }
 }
 
+fn is_renewable(loaded: &Loaded) -> bool {
+    loaded.tokens().refresh.is_some() && !loaded.is_retired()
+}
+
 /// How long a call whose token still lives waits for a newer one.
 const BRIEF: Duration = Duration::from_secs(1);
+/// A token that was received since is not renewed because an API refuses it: another reason is likelier.
+const YOUNG: Duration = Duration::from_secs(10);
+const FORCED_EVERY: Duration = Duration::from_mins(1);

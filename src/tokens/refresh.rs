@@ -1,36 +1,26 @@
-//! Renewing an access token: once per process and session, by a task that no client can cancel, stored before it is used.
+//! Renewing an access token: one grant per rotation, whatever happens.
 //!
-//! The row's lease keeps other replicas from sending the same refresh token; the version decides what is stored.
+//! `docs/decisions/0010` explains the protocol on one page; its steps are numbered here alike. Once per process and session, in a
+//! task that no client can cancel (1); under the row's lease, which keeps other replicas from sending the same refresh token (2, 3);
+//! stored before it is used, where the version alone decides (4); a session ends only if the provider says that its refresh token is
+//! dead (5, 6); failures brake (7).
 
-use std::fmt;
+mod endpoint;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(super) use self::endpoint::TokenEndpoint;
+use self::endpoint::Verdict;
+use super::brakes::{Braked, Brakes};
 use super::flights::{Flights, Interim};
 use super::{Error, Options};
-use crate::oidc::{self, Identity, RelyingParty, TokenSet};
+use crate::oidc::{self, RelyingParty, TokenSet};
 use crate::secret::Secret;
 use crate::session::{Loaded, Sessions};
 use crate::store::{self, Lease, LeaseAfter, Reason, SessionId, SessionKey, Swapped, Taken, Updated};
-
-/// The calls to the provider that a renewal makes. [`RelyingParty`]'s, and those of the model that the protocol is checked with.
-pub(super) trait TokenEndpoint: Clone + fmt::Debug + Send + Sync + 'static {
-    /// Fetches what has to be known before a refresh token can be sent. Sends none.
-    fn prepare(&self) -> impl Future<Output = Result<(), oidc::Error>> + Send;
-
-    /// See [`RelyingParty::refresh`]. One request, over within the provider's timeout.
-    fn refresh(
-        &self,
-        tokens: &TokenSet,
-        refresh_token: &Secret<String>,
-        identity: &Identity,
-    ) -> impl Future<Output = Result<TokenSet, oidc::Error>> + Send;
-
-    /// See [`RelyingParty::revoke`].
-    fn revoke(&self, refresh_token: &Secret<String>) -> impl Future<Output = Result<(), oidc::Error>> + Send;
-}
 
 /// Renews tokens of one frontend's sessions.
 #[derive(Clone, Debug)]
@@ -39,6 +29,7 @@ pub(super) struct Refresher<E = RelyingParty> {
     pub(super) endpoint: E,
     pub(super) options: Options,
     pub(super) flights: Arc<Flights<SessionKey, Outcome>>,
+    pub(super) brakes: Arc<Brakes>,
 }
 
 /// What a renewal came to, for everybody who waited for it.
@@ -49,10 +40,33 @@ pub(super) type Outcome = Result<TokenSet, Failure>;
 pub(super) enum Failure {
     /// The session is over.
     Ended,
-    /// The provider cannot be asked now.
-    Provider,
+    /// The provider cannot be asked now, and not before this time has passed.
+    Provider(Duration),
     /// The store cannot be asked now.
     Store,
+}
+
+/// Why a token is renewed.
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    /// It runs out.
+    Due,
+    /// An API does not accept this one any more.
+    Refused(Secret<String>),
+}
+
+/// The right to send the refresh token, and since when we know that we have it.
+struct Held {
+    lease: Lease,
+    /// Our own clock before the store was asked: the lease runs at least this much longer than the store says.
+    confirmed: Instant,
+}
+
+/// What a step came to, if it did not come to tokens.
+enum Stop {
+    /// Somebody else changed the row: read it again.
+    Moved,
+    Failed(Failure),
 }
 
 impl Failure {
@@ -64,12 +78,16 @@ impl Failure {
 
 impl<E: TokenEndpoint> Refresher<E> {
     /// Renewed tokens of a session, by whoever renews them first. Who waits longer than `patience` gets an outage; the work goes on.
-    pub(super) async fn renew(&self, loaded: &Loaded, patience: Duration) -> Outcome {
+    pub(super) async fn renew(&self, loaded: &Loaded, cause: Cause, patience: Duration) -> Outcome {
+        if let Some(wait) = self.brakes.wait(loaded.key(), self.sessions.now()) {
+            return Err(Failure::Provider(wait)); // step 7
+        }
         let (this, id) = (self.clone(), loaded.id);
-        let flight = self.flights.join(loaded.key(), move |interim| async move { this.run(id, &interim).await });
+        let flight =
+            self.flights.join(loaded.key(), move |interim| async move { this.run(id, &cause, &interim).await });
         // A flight that panicked is an outage of ours; nobody is logged out for it.
         let lost = Err(Failure::Store);
-        tokio::time::timeout(patience, flight).await.unwrap_or(Some(Err(Failure::Provider))).unwrap_or(lost)
+        tokio::time::timeout(patience, flight).await.unwrap_or(Some(Err(Failure::Provider(SOON)))).unwrap_or(lost)
     }
 
     /// Waits until no renewal is under way.
@@ -77,93 +95,150 @@ impl<E: TokenEndpoint> Refresher<E> {
         self.flights.drain().await;
     }
 
-    async fn run(&self, id: SessionId, interim: &Interim<Outcome>) -> Outcome {
-        let store = self.sessions.store();
-        for _ in 0..self.polls() {
+    /// Step 2: takes the lease, or waits for what its holder stores.
+    async fn run(&self, id: SessionId, cause: &Cause, interim: &Interim<Outcome>) -> Outcome {
+        let deadline = Instant::now() + 2 * (self.options.lease + self.options.provider_timeout);
+        let mut pause = FIRST_POLL;
+        while Instant::now() < deadline {
             // What was read before the flight may be old: another replica may have renewed the tokens since.
             let loaded = self.read(id).await?;
-            let tokens = loaded.tokens();
-            let Some(refresh_token) = tokens.refresh.as_ref().filter(|_| tokens.access.is_due(self.sessions.now()))
-            else {
-                return Ok(tokens.clone());
-            };
-            if let Err(error) = self.endpoint.prepare().await {
-                tracing::warn!(session = %loaded.key().tag(), %error, "could not refresh");
-                return Err(Failure::Provider);
-            }
-            let taken = store.take_lease(loaded.key(), loaded.tokens_version(), self.options.lease).await;
+            let Some(refresh_token) = self.to_send(&loaded, cause) else { return Ok(loaded.tokens().clone()) };
+            self.endpoint.prepare().await.map_err(|error| self.failed(&loaded, &error))?;
+            let confirmed = Instant::now();
+            let taken =
+                self.sessions.store().take_lease(loaded.key(), loaded.tokens_version(), self.options.lease).await;
             match taken.map_err(|error| outage(&error))? {
-                Taken::Taken(lease) => return self.refresh(&loaded, refresh_token, &lease, interim).await,
-                Taken::Held(_) => tokio::time::sleep(POLL).await,
+                Taken::Taken(lease) => {
+                    match self.lead(&loaded, refresh_token, Held { lease, confirmed }, interim).await {
+                        Ok(tokens) => return Ok(tokens),
+                        Err(Stop::Failed(failure)) => return Err(failure),
+                        Err(Stop::Moved) => {}
+                    }
+                }
+                Taken::Held(_) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_POLL);
+                }
                 Taken::Moved => {}
                 Taken::Gone => return Err(Failure::Ended),
             }
         }
-        Err(Failure::Provider)
+        Err(Failure::Provider(SOON))
     }
 
-    async fn refresh(
+    /// Steps 3 to 6, under the lease. An error other than a failure of the provider leaves the lease to run out: whoever takes it then
+    /// knows that the token may have been sent.
+    async fn lead(
         &self,
         loaded: &Loaded,
         refresh_token: &Secret<String>,
-        lease: &Lease,
+        mut held: Held,
         interim: &Interim<Outcome>,
-    ) -> Outcome {
-        let work = self.endpoint.refresh(loaded.tokens(), refresh_token, loaded.user.identity());
-        match self.under(lease, work).await {
-            Ok(renewed) => self.store(loaded, renewed, lease, interim).await,
-            Err(error) if is_final(&error) => self.refused(loaded, lease, &error).await,
-            Err(error) => {
-                tracing::warn!(session = %loaded.key().tag(), %error, "could not refresh");
-                let _ = self.sessions.store().release_lease(lease).await;
-                Err(Failure::Provider)
-            }
+    ) -> Result<TokenSet, Stop> {
+        let mut suspect = loaded.tokens().suspect;
+        if held.lease.after_expiry && !suspect {
+            self.outlast(loaded, &mut held).await?;
+            suspect = true;
         }
-    }
-
-    /// The refresh token is dead, and so is the session, unless somebody stored newer tokens meanwhile.
-    async fn refused(&self, loaded: &Loaded, lease: &Lease, error: &oidc::Error) -> Outcome {
-        let ended = self.sessions.store().remove_if(&loaded.id, lease.version, Reason::RefreshRefused).await;
-        match ended.map_err(|error| outage(&error))? {
-            Updated::Moved => Ok(self.read(loaded.id).await?.tokens().clone()),
-            Updated::Updated | Updated::Gone => {
-                tracing::info!(session = %loaded.key().tag(), %error, "the provider ended the session's tokens");
-                Err(Failure::Ended)
-            }
-        }
-    }
-
-    async fn read(&self, id: SessionId) -> Result<Loaded, Failure> {
-        self.sessions.load(id).await.map_err(|error| outage(&error))?.ok_or(Failure::Ended)
-    }
-
-    /// Keeps the lease alive while `work` goes on: a provider call may take longer than a lease lasts.
-    async fn under<T>(&self, lease: &Lease, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
-        let ttl = self.options.lease;
         loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(ttl / 3) => {
-                    // Whatever comes of it, the request is on its way and its answer must be stored; the version decides then.
-                    let _ = self.sessions.store().renew_lease(lease, ttl).await;
+            if !self.holds(&mut held).await? {
+                return Err(Stop::Moved);
+            }
+            let sent = self.endpoint.refresh(loaded.tokens(), refresh_token, loaded.user.identity());
+            let error = match self.under(&held.lease, sent).await {
+                Ok(renewed) => {
+                    self.brakes.passed(loaded.key());
+                    return self.under(&held.lease, self.store(loaded, renewed, &held.lease, interim)).await;
+                }
+                Err(error) => error,
+            };
+            match Verdict::of(&error) {
+                Verdict::Dead => return self.refused(loaded, &held.lease, suspect, &error).await,
+                Verdict::Unknown if !suspect => {
+                    self.mark(loaded, &mut held).await?;
+                    suspect = true; // and once more, at once: a provider with grace answers
+                }
+                Verdict::Unknown | Verdict::Untouched => {
+                    let _ = self.sessions.store().release_lease(&held.lease).await;
+                    return Err(Stop::Failed(self.failed(loaded, &error)));
                 }
             }
         }
     }
 
-    /// Stores renewed tokens before anybody uses them. A rotated refresh token has no copy anywhere else, so a store that is down is
-    /// tried again for [`STORING`]. Nobody waits for that: they hear of the outage at once.
-    async fn store(&self, loaded: &Loaded, renewed: TokenSet, lease: &Lease, interim: &Interim<Outcome>) -> Outcome {
-        let plain = Secret::new(serde_json::to_vec(&renewed).expect("tokens are plain data"));
-        let (store, started) = (self.sessions.store(), Instant::now());
+    /// Step 2, after a holder that did not give its lease back: whatever it sent is over one provider timeout later. Then what it
+    /// stored is there, or its token is suspect.
+    async fn outlast(&self, loaded: &Loaded, held: &mut Held) -> Result<(), Stop> {
+        tracing::info!(session = %loaded.key().tag(), "took over a renewal that was not finished");
+        self.under(&held.lease, tokio::time::sleep(self.options.provider_timeout)).await;
+        self.mark(loaded, held).await
+    }
+
+    /// Step 6: notes in the row that the refresh token may have been exchanged, and keeps the lease.
+    async fn mark(&self, loaded: &Loaded, held: &mut Held) -> Result<(), Stop> {
+        let marked = plain(&TokenSet { suspect: true, ..loaded.tokens().clone() });
+        let store = self.sessions.store();
+        match store.swap_tokens(&loaded.id, held.lease.version, marked.expose(), LeaseAfter::Keep).await {
+            Ok(Swapped::Swapped) => {
+                held.lease.version += 1;
+                Ok(())
+            }
+            Ok(Swapped::Moved) => Err(Stop::Moved),
+            Ok(Swapped::Gone) => Err(Stop::Failed(Failure::Ended)),
+            Err(error) => Err(Stop::Failed(outage(&error))),
+        }
+    }
+
+    /// Step 3: whether the lease runs by our own clock, so that what is sent now is the only one on its way.
+    async fn holds(&self, held: &mut Held) -> Result<bool, Stop> {
+        let ttl = self.options.lease;
+        if held.confirmed.elapsed() < ttl / 2 {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let renewed = self.sessions.store().renew_lease(&held.lease, ttl).await;
+        let renewed = renewed.map_err(|error| Stop::Failed(outage(&error)))?;
+        held.confirmed = asked;
+        Ok(renewed == Updated::Updated && asked.elapsed() < ttl)
+    }
+
+    /// Keeps the lease alive while `work` goes on: a provider call may take longer than a lease lasts.
+    async fn under<T>(&self, lease: &Lease, work: impl Future<Output = T>) -> T {
+        let ttl = self.options.lease;
+        let keep = async {
+            loop {
+                tokio::time::sleep(ttl / 3).await;
+                // Whatever comes of it, the request is on its way and its answer must be stored; the version decides then.
+                let _ = self.sessions.store().renew_lease(lease, ttl).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            never = keep => never,
+        }
+    }
+
+    /// Step 4: stores renewed tokens before anybody uses them. A rotated refresh token has no copy anywhere else, so a store that is
+    /// down is tried again for [`STORING`]. Nobody waits for that: they hear of the outage at once.
+    async fn store(
+        &self,
+        loaded: &Loaded,
+        renewed: TokenSet,
+        lease: &Lease,
+        interim: &Interim<Outcome>,
+    ) -> Result<TokenSet, Stop> {
+        let (sealed, started) = (plain(&renewed), Instant::now());
+        let mut version = lease.version;
         loop {
-            match store.swap_tokens(&loaded.id, lease.version, plain.expose(), LeaseAfter::Release).await {
-                Ok(Swapped::Swapped) => return Ok(renewed),
-                Ok(Swapped::Gone) => return self.without_row(loaded, renewed).await,
-                // An earlier try of ours may have been written although it was not answered.
-                Ok(Swapped::Moved) => return self.moved(loaded, renewed).await,
-                Err(error) if started.elapsed() > STORING => return Err(outage(&error)),
+            match self.try_to_store(loaded, &renewed, &sealed, version).await {
+                Ok(Stored::Done(tokens)) => return Ok(tokens),
+                Ok(Stored::At(newer)) => version = newer,
+                Ok(Stored::Gone) => return self.without_row(renewed).await,
+                Ok(Stored::Retired) => return Ok(renewed),
+                Err(error) if started.elapsed() > STORING => {
+                    tracing::error!(session = %loaded.key().tag(), "a renewed refresh token could not be stored and is lost");
+                    return Err(Stop::Failed(outage(&error)));
+                }
                 Err(error) => {
                     interim.publish(Err(outage(&error)));
                     tokio::time::sleep(STORE_PAUSE).await;
@@ -172,59 +247,96 @@ impl<E: TokenEndpoint> Refresher<E> {
         }
     }
 
-    /// The session ended while its token was renewed: the new token must not outlive it. If a newer login of the same person took
-    /// its place, the token is discarded instead: revoking it would end the whole grant at many providers, the new tokens included.
-    async fn without_row(&self, loaded: &Loaded, renewed: TokenSet) -> Outcome {
-        if self.sessions.load(loaded.id).await.map_err(|error| outage(&error))?.is_some() {
-            return Ok(renewed);
+    async fn try_to_store(
+        &self,
+        loaded: &Loaded,
+        renewed: &TokenSet,
+        sealed: &Secret<Vec<u8>>,
+        version: u64,
+    ) -> store::Result<Stored> {
+        let store = self.sessions.store();
+        match store.swap_tokens(&loaded.id, version, sealed.expose(), LeaseAfter::Release).await? {
+            Swapped::Swapped => return Ok(Stored::Done(renewed.clone())),
+            Swapped::Moved | Swapped::Gone => {}
         }
+        let Some(now) = self.sessions.load(loaded.id).await? else { return Ok(Stored::Gone) };
+        if now.is_retired() {
+            return Ok(Stored::Retired);
+        }
+        // Our token is the only live one as long as the row still holds the one that was sent; otherwise an earlier try of ours was
+        // written although it was not answered.
+        if now.tokens().refresh == loaded.tokens().refresh && now.tokens().access.value != renewed.access.value {
+            return Ok(Stored::At(now.tokens_version()));
+        }
+        Ok(Stored::Done(now.tokens().clone()))
+    }
+
+    /// The session ended while its token was renewed: the new token must not outlive it.
+    async fn without_row(&self, renewed: TokenSet) -> Result<TokenSet, Stop> {
         if let Some(refresh_token) = &renewed.refresh
             && let Err(error) = self.endpoint.revoke(refresh_token).await
         {
             tracing::warn!(%error, "a renewed refresh token could not be revoked and lives until it runs out");
         }
-        Err(Failure::Ended)
+        Err(Stop::Failed(Failure::Ended))
     }
 
-    async fn moved(&self, loaded: &Loaded, renewed: TokenSet) -> Outcome {
-        let tokens = self.read(loaded.id).await?.tokens().clone();
-        if tokens.access.value != renewed.access.value {
-            tracing::error!(session = %loaded.key().tag(), "tokens were written under our lease");
-        }
-        Ok(tokens)
-    }
-
-    fn polls(&self) -> u128 {
-        (self.options.lease.as_millis() * 2 / POLL.as_millis()).max(1)
-    }
-}
-
-impl TokenEndpoint for RelyingParty {
-    async fn prepare(&self) -> Result<(), oidc::Error> {
-        RelyingParty::prepare(self).await
-    }
-
-    async fn refresh(
+    /// Step 5: the refresh token is dead, and so is the session, unless somebody stored newer tokens meanwhile.
+    async fn refused(
         &self,
-        tokens: &TokenSet,
-        refresh_token: &Secret<String>,
-        identity: &Identity,
-    ) -> Result<TokenSet, oidc::Error> {
-        RelyingParty::refresh(self, tokens, refresh_token, identity).await
+        loaded: &Loaded,
+        lease: &Lease,
+        suspect: bool,
+        error: &oidc::Error,
+    ) -> Result<TokenSet, Stop> {
+        let reason = if suspect { Reason::RefreshLost } else { Reason::RefreshRefused };
+        let ended = self.sessions.store().remove_if(&loaded.id, lease.version, reason).await;
+        match ended.map_err(|error| Stop::Failed(outage(&error)))? {
+            Updated::Moved => Err(Stop::Moved),
+            Updated::Updated | Updated::Gone => {
+                tracing::info!(session = %loaded.key().tag(), %error, ?reason, "the provider ended the session's tokens");
+                Err(Stop::Failed(Failure::Ended))
+            }
+        }
     }
 
-    async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), oidc::Error> {
-        RelyingParty::revoke(self, refresh_token).await
+    /// Step 7: notes that the provider gave no tokens.
+    fn failed(&self, loaded: &Loaded, error: &oidc::Error) -> Failure {
+        let now = self.sessions.now();
+        let of_session = self.brakes.failed(Braked::Session(loaded.key()), now);
+        let is_down = !matches!(error, oidc::Error::TokenEndpoint(_));
+        let pause = if is_down { self.brakes.failed(Braked::Provider, now).max(of_session) } else { of_session };
+        tracing::warn!(session = %loaded.key().tag(), %error, again_in = ?pause, "could not refresh");
+        Failure::Provider(pause)
+    }
+
+    /// The refresh token, if one is to be sent.
+    fn to_send<'l>(&self, loaded: &'l Loaded, cause: &Cause) -> Option<&'l Secret<String>> {
+        let (tokens, now) = (loaded.tokens(), self.sessions.now());
+        let is_refused = matches!(cause, Cause::Refused(value) if *value == tokens.access.value);
+        tokens.refresh.as_ref().filter(|_| !loaded.is_retired() && (is_refused || tokens.access.is_due(now)))
+    }
+
+    async fn read(&self, id: SessionId) -> Result<Loaded, Failure> {
+        self.sessions.load(id).await.map_err(|error| outage(&error))?.ok_or(Failure::Ended)
     }
 }
 
-/// Whether an answer says that the refresh token is dead, or speaks of somebody else. Nothing else ends a session.
-fn is_final(error: &oidc::Error) -> bool {
-    match error {
-        oidc::Error::TokenEndpoint(code) => code.as_str() == "invalid_grant",
-        oidc::Error::IdToken(_) => true,
-        _ => false,
-    }
+/// What became of renewed tokens.
+enum Stored {
+    /// These are in the row.
+    Done(TokenSet),
+    /// Something else was written meanwhile; the row is at this version now.
+    At(u64),
+    /// The row is not there.
+    Gone,
+    /// A newer login of the same person took its place. Its tokens are discarded, not revoked: that would end the whole grant at many
+    /// providers, the new login's tokens included.
+    Retired,
+}
+
+fn plain(tokens: &TokenSet) -> Secret<Vec<u8>> {
+    Secret::new(serde_json::to_vec(tokens).expect("tokens are plain data"))
 }
 
 fn outage(error: &store::Error) -> Failure {
@@ -236,12 +348,17 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Ended => Self::SessionExpired,
-            Failure::Provider => Self::ProviderUnavailable,
+            Failure::Provider(retry_after) => Self::ProviderUnavailable { retry_after },
             Failure::Store => Self::StoreUnavailable,
         }
     }
 }
 
-const POLL: Duration = Duration::from_millis(50);
-const STORING: Duration = Duration::from_secs(30);
+/// How often a holder's progress is looked for: soon at first.
+const FIRST_POLL: Duration = Duration::from_millis(25);
+const LAST_POLL: Duration = Duration::from_millis(200);
+/// How long a token that is only in memory is kept for a store that is down.
+const STORING: Duration = Duration::from_mins(10);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
+/// When to ask again, if nothing better is known.
+const SOON: Duration = Duration::from_secs(1);

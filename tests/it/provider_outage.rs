@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
+use cloakroom::store::{Reason, Signal};
 use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Method, StatusCode};
 
 use crate::support::{Browser, Page, TestApp};
@@ -12,6 +14,8 @@ use crate::support::{Browser, Page, TestApp};
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const ALMOST_OVER: Duration = Duration::from_secs(250);
 const A_MINUTE: Duration = Duration::from_mins(1);
+/// Longer than the first pauses after a failure.
+const BRAKE: Duration = Duration::from_secs(3);
 
 fn failing(endpoint: Endpoint, outage: Outage) -> Fault {
     Fault::Endpoint(endpoint, outage)
@@ -35,7 +39,8 @@ async fn due(app: &TestApp) -> Browser {
 
 fn assert_provider_unavailable(page: &Page) {
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(page.header("retry-after"), Some("5"));
+    let retry_after = page.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
+    assert!(retry_after.is_some_and(|seconds| (1..=5).contains(&seconds)), "{retry_after:?}");
     assert_eq!(page.header("set-cookie"), None);
 }
 
@@ -200,6 +205,7 @@ async fn an_old_token_serves_while_it_lives_and_then_it_is_503_until_the_provide
     assert_eq!(app.api_saw().len(), seen);
     assert!(browser.is_logged_in().await);
     app.provider.start_again().await.unwrap();
+    app.clock.advance(BRAKE);
     assert_eq!(call(&mut browser).await.status, StatusCode::OK);
     assert_eq!(app.grants("refresh_token"), 1);
 }
@@ -225,8 +231,27 @@ async fn nothing_but_a_word_of_the_provider_ends_a_session() {
         assert_provider_unavailable(&page);
         assert_eq!(app.sessions().await, 1, "{fault:?}");
         app.provider.faults().clear_all();
+        app.clock.advance(BRAKE);
         assert_eq!(call(&mut browser).await.status, StatusCode::OK, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_asked_less_and_less_often() {
+    let app = TestApp::start().await;
+    let mut browsers = vec![app.logged_in("alice").await, app.logged_in("bob").await];
+    app.misbehave(failing(Endpoint::Token, Outage::ServerError));
+    app.clock.advance(ALMOST_OVER + A_MINUTE);
+    for (pause, sent) in [(BRAKE, 2), (BRAKE, 3), (A_MINUTE, 4)] {
+        for _ in 0..50 {
+            for browser in &mut browsers {
+                assert_provider_unavailable(&call(browser).await);
+            }
+        }
+        assert_eq!(app.grants("refresh_token"), sent, "once, and the first time once more");
+        app.clock.advance(pause);
+    }
+    assert_eq!(app.sessions().await, 2);
 }
 
 #[tokio::test]
@@ -249,12 +274,20 @@ async fn invalid_grant_ends_the_session() {
 async fn an_answer_that_was_lost_costs_the_session_only_when_the_provider_says_so() {
     let app = TestApp::start().await;
     let mut browser = due(&app).await;
-    app.provider.faults().set_times(failing(Endpoint::Token, Outage::AnswerLost), 1);
-    assert_eq!(call(&mut browser).await.status, StatusCode::OK, "the old token lives");
+    // Nothing is heard of either try: the old token lives, and so does the session.
+    app.provider.faults().set_times(failing(Endpoint::Token, Outage::Closed), 2);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
     assert_eq!(app.sessions().await, 1);
-    // This provider has no grace: the refresh token it sees again is spent.
+    app.clock.advance(BRAKE);
+    app.provider.faults().set_times(failing(Endpoint::Token, Outage::AnswerLost), 1);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+    app.clock.advance(BRAKE);
+    // This provider has no grace: the refresh token is spent.
+    let mut signals = app.backend.watch();
     assert_eq!(call(&mut browser).await.problem(), "session-expired");
     assert_eq!(app.sessions().await, 0);
+    let mut reasons = std::iter::from_fn(|| signals.next().now_or_never().flatten());
+    assert!(reasons.any(|signal| matches!(signal, Signal::Ended { reason: Reason::RefreshLost, .. })));
 }
 
 /// The first two are `oidcc-client-test-refresh-token-invalid-sub` and `-invalid-issuer`.
@@ -266,7 +299,6 @@ async fn a_refreshed_id_token_that_is_not_right_ends_the_session() {
         Fault::IdTokenWrongAudience,
         Fault::IdTokenExtraAudienceAzpOurs,
         Fault::IdTokenWithoutSubject,
-        Fault::IdTokenExpired,
         Fault::IdTokenWrongNonce,
         Fault::IdTokenWrongAtHash,
         Fault::IdTokenBadSignature,
@@ -280,7 +312,17 @@ async fn a_refreshed_id_token_that_is_not_right_ends_the_session() {
         assert_eq!(call(&mut browser).await.problem(), "session-expired", "{fault:?}");
         assert_eq!(app.sessions().await, 0, "{fault:?}");
         assert!(app.api_saw().is_empty(), "{fault:?}");
+        app.eventually(|app| app.calls("/revoke").len() == 1).await;
     }
+}
+
+#[tokio::test]
+async fn a_refreshed_id_token_of_another_time_is_left_aside() {
+    let app = TestApp::start().await;
+    let mut browser = due(&app).await;
+    app.misbehave(Fault::IdTokenExpired);
+    assert_eq!(call(&mut browser).await.status, StatusCode::OK);
+    assert_eq!((app.grants("refresh_token"), app.sessions().await), (1, 1));
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
-use cloakroom::store::{self, FlakyBackend, MemoryBackend};
+use cloakroom::store::{self, Cursor, FlakyBackend, MemoryBackend, Reason, Signal, Taken};
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Method, StatusCode};
 
 use crate::support::{Browser, TestApp};
@@ -77,4 +78,78 @@ async fn a_store_that_fails_while_the_answer_comes_keeps_the_rotated_token() {
     }
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(app.grants("refresh_token"), 2);
+}
+
+/// A call that the API refuses with a challenge, as an API does that knows of a revocation before the token runs out.
+async fn refused_call(browser: &mut Browser) -> StatusCode {
+    let challenge = "/api/status/401?www-authenticate=Bearer%20error%3D%22invalid_token%22";
+    browser.fetch(Method::GET, challenge).await.status
+}
+
+#[tokio::test]
+async fn a_token_that_an_api_refuses_is_renewed_before_the_page_tries_again() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(Duration::from_secs(11));
+    assert_eq!(refused_call(&mut browser).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(app.grants("refresh_token"), 1);
+    browser.fetch(Method::GET, "/api/x").await;
+    let carried: Vec<_> = app.api_saw().iter().map(|call| call.headers["authorization"].clone()).collect();
+    assert_ne!(carried[0], carried[1], "the newer token is there");
+}
+
+#[tokio::test]
+async fn an_api_that_refuses_every_token_does_not_wear_out_the_provider() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    for _ in 0..10 {
+        assert_eq!(refused_call(&mut browser).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(app.grants("refresh_token"), 0, "a young token is not to blame");
+    for _ in 0..12 {
+        app.clock.advance(Duration::from_secs(11));
+        assert_eq!(refused_call(&mut browser).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(app.grants("refresh_token"), 2, "once a minute");
+    assert!(browser.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn a_refusal_that_does_not_speak_of_the_token_renews_nothing() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(Duration::from_secs(11));
+    browser.fetch(Method::GET, "/api/status/401").await;
+    browser.fetch(Method::GET, "/api/status/403?www-authenticate=Bearer%20error%3D%22invalid_token%22").await;
+    assert_eq!(app.grants("refresh_token"), 0);
+}
+
+/// An app over a store in which another replica has taken the right to renew alice's tokens, and then died.
+async fn after_a_holder_that_died() -> (TestApp, Browser) {
+    let app = TestApp::with().variable("CLOAKROOM__PROVIDERS__DEFAULT__TIMEOUT", "200ms").start().await;
+    let browser = app.logged_in("alice").await;
+    app.clock.advance(Duration::from_secs(241));
+    let key = app.backend.scan(Cursor::default()).await.unwrap().rows[0].key;
+    let taken = app.backend.take_lease(key, 1, Duration::from_millis(1)).await.unwrap();
+    assert!(matches!(taken, Taken::Taken(_)));
+    (app, browser)
+}
+
+#[tokio::test]
+async fn a_renewal_that_a_dead_replica_left_is_taken_over_after_its_request_must_be_over() {
+    let (app, mut browser) = after_a_holder_that_died().await;
+    let before = std::time::Instant::now();
+    assert_eq!(browser.fetch(Method::GET, "/api/x").await.status, StatusCode::OK);
+    assert!(before.elapsed() >= Duration::from_millis(200), "one timeout of the provider");
+    assert_eq!(app.grants("refresh_token"), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_a_dead_replica_has_spent_ends_the_session_as_lost() {
+    let (app, mut browser) = after_a_holder_that_died().await;
+    app.misbehave(Fault::TokenInvalidGrant);
+    let mut signals = app.backend.watch();
+    assert_eq!(browser.fetch(Method::GET, "/api/x").await.problem(), "session-expired");
+    let mut seen = std::iter::from_fn(|| signals.next().now_or_never().flatten());
+    assert!(seen.any(|signal| matches!(signal, Signal::Ended { reason: Reason::RefreshLost, .. })));
 }
