@@ -155,9 +155,14 @@ impl AccessTokens {
         }
     }
 
-    /// Waits until no renewal is under way.
+    /// Waits until no renewal is under way, or [`LAST_WAIT`] longer than a call would: a store that is still down then gets no more
+    /// tokens from this process.
     pub(crate) async fn drain(&self) {
-        self.refresher.drain().await;
+        if tokio::time::timeout(self.options.patience + LAST_WAIT, self.refresher.drain()).await.is_err() {
+            tracing::error!(
+                "renewed tokens could not be stored before the end; their sessions are lost at a provider without grace"
+            );
+        }
     }
 
     async fn fresh(&self, loaded: &Loaded) -> Result<AccessToken, Error> {
@@ -202,4 +207,5 @@ fn is_renewable(loaded: &Loaded) -> bool {
 const BRIEF: Duration = Duration::from_secs(1);
 /// A token that was received since is not renewed because an API refuses it: another reason is likelier.
 const YOUNG: Duration = Duration::from_secs(10);
+const LAST_WAIT: Duration = Duration::from_secs(30);
 const FORCED_EVERY: Duration = Duration::from_mins(1);

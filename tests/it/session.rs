@@ -1,7 +1,9 @@
 //! How long a session lives, and what using it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom::store::{FlakyBackend, MemoryBackend};
 use http::Method;
 
 use crate::support::TestApp;
@@ -50,6 +52,25 @@ async fn api_calls_extend_the_session() {
         app.clock.advance(20 * MINUTE);
         assert_eq!(browser.fetch(Method::GET, "/api/x").await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn an_api_call_costs_one_look_at_the_store_and_a_write_at_most_twenty_times_per_idle_limit() {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let app = TestApp::with().backend(backend.clone()).access_tokens_live(Duration::from_hours(2)).start().await;
+    let mut browser = app.logged_in("alice").await;
+    let mut cost = async |path| {
+        let before = backend.calls();
+        browser.fetch(Method::GET, path).await;
+        backend.calls() - before
+    };
+    for path in ["/api/x", "/api/x", "/bff/user", "/bff/user?slide=false"] {
+        assert_eq!(cost(path).await, 1, "{path}");
+    }
+    app.clock.advance(30 * MINUTE / 20);
+    assert_eq!(cost("/bff/user?slide=false").await, 1, "it does not slide");
+    assert_eq!(cost("/api/x").await, 2, "and once more to note that the session was used");
+    assert_eq!(cost("/api/x").await, 1);
 }
 
 #[tokio::test]
