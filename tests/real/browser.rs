@@ -1,6 +1,7 @@
 //! As much of a browser as a login needs: cookies by host and path, `SameSite=Strict` by who started the navigation,
 //! redirects, `Refresh`, and the one form on a page.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -12,11 +13,26 @@ use crate::upstream::Upstream;
 
 /// One browser at one frontend.
 pub(crate) struct Browser {
-    http: reqwest::Client,
+    wire: Wire,
     frontend: Url,
     cookies: Vec<Cookie>,
     page: Option<Page>,
     secrets: Vec<String>,
+}
+
+/// How requests leave: to the host they name, or what is for the frontend to one of its replicas, as a load balancer would.
+#[derive(Clone)]
+struct Wire {
+    http: reqwest::Client,
+    replica: Option<SocketAddr>,
+}
+
+/// `fetch()` of a page, with the cookies it has now; may be called from many tasks at once.
+#[derive(Clone)]
+pub(crate) struct Fetch {
+    wire: Wire,
+    frontend: Url,
+    cookie: HeaderValue,
 }
 
 /// What a navigation ended on, or what a call got.
@@ -41,7 +57,13 @@ pub(crate) struct Cookie {
 impl Browser {
     pub(crate) fn new(frontend: &str) -> Self {
         let frontend = Url::parse(frontend).expect("the frontend has a URL");
-        Self { http: client(), frontend, cookies: Vec::new(), page: None, secrets: Vec::new() }
+        let wire = Wire { http: client(), replica: None };
+        Self { wire, frontend, cookies: Vec::new(), page: None, secrets: Vec::new() }
+    }
+
+    /// Sends what is for the frontend to this replica from now on.
+    pub(crate) fn go_through(&mut self, replica: SocketAddr) {
+        self.wire.replica = Some(replica);
     }
 
     /// Logs in as `user` and ends where the login ends, well or not.
@@ -86,18 +108,14 @@ impl Browser {
 
     /// The same, while the test goes on.
     pub(crate) fn spawn_fetch(&self, method: &str, path: &str) -> JoinHandle<Page> {
-        let url = self.frontend.join(path).expect("a path on the frontend");
-        let method: Method = method.parse().expect("a method");
-        let mut request = self
-            .http
-            .request(method.clone(), url.clone())
-            .headers(fetch_metadata("cors", "empty", "same-origin"))
-            .header("x-csrf", "1")
-            .header(header::COOKIE, self.cookie_header(&url, true));
-        if method != Method::GET {
-            request = request.header(header::ORIGIN, self.frontend.origin().ascii_serialization());
-        }
-        tokio::spawn(async move { Page::read(url, request.send().await.expect("the frontend answers")).await })
+        let (fetch, method, path) = (self.fetcher(), method.to_owned(), path.to_owned());
+        tokio::spawn(async move { fetch.send(&method, &path).await.expect("the frontend answers") })
+    }
+
+    /// What the page's scripts could do now.
+    pub(crate) fn fetcher(&self) -> Fetch {
+        let cookie = self.cookie_header(&self.frontend, true);
+        Fetch { wire: self.wire.clone(), frontend: self.frontend.clone(), cookie }
     }
 
     /// Types an address.
@@ -152,8 +170,8 @@ impl Browser {
             Some(_) => "cross-site",
         };
         let mut request = self
-            .http
-            .request(method, without_fragment(url))
+            .wire
+            .request(method, url, &self.frontend)
             .headers(fetch_metadata("navigate", "document", site))
             .header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")
             .header(header::COOKIE, self.cookie_header(url, same_site));
@@ -161,7 +179,7 @@ impl Browser {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         }
         self.note_secrets(url);
-        let page = Page::read(url.clone(), request.send().await.expect("the server answers")).await;
+        let page = Page::read(url.clone(), request).await.expect("the server answers");
         self.keep_cookies(&page);
         page
     }
@@ -207,10 +225,49 @@ impl Browser {
     }
 }
 
+impl Wire {
+    fn request(&self, method: Method, url: &Url, frontend: &Url) -> reqwest::RequestBuilder {
+        let mut url = without_fragment(url);
+        let Some(replica) = self.replica.filter(|_| url.origin() == frontend.origin()) else {
+            return self.http.request(method, url);
+        };
+        let host = url.authority().to_owned();
+        url.set_ip_host(replica.ip()).expect("the frontend has a host");
+        url.set_port(Some(replica.port())).expect("the frontend has a port");
+        self.http.request(method, url).header(header::HOST, host)
+    }
+}
+
+impl Fetch {
+    /// The same by another replica.
+    pub(crate) fn through(mut self, replica: SocketAddr) -> Self {
+        self.wire.replica = Some(replica);
+        self
+    }
+
+    /// # Errors
+    /// No connection, or one that broke off, or no answer in [`crate::LIMIT`].
+    pub(crate) async fn send(&self, method: &str, path: &str) -> reqwest::Result<Page> {
+        let url = self.frontend.join(path).expect("a path on the frontend");
+        let method: Method = method.parse().expect("a method");
+        let mut request = self
+            .wire
+            .request(method.clone(), &url, &self.frontend)
+            .headers(fetch_metadata("cors", "empty", "same-origin"))
+            .header("x-csrf", "1")
+            .header(header::COOKIE, self.cookie.clone());
+        if method != Method::GET {
+            request = request.header(header::ORIGIN, self.frontend.origin().ascii_serialization());
+        }
+        Page::read(url, request).await
+    }
+}
+
 impl Page {
-    async fn read(url: Url, answer: reqwest::Response) -> Self {
+    async fn read(url: Url, request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
+        let answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Self { url, status, headers, body: answer.text().await.expect("the body is text") }
+        Ok(Self { url, status, headers, body: answer.text().await? })
     }
 
     /// Where a redirect points. A fragment of the page before is kept, as browsers do.

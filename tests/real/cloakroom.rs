@@ -1,6 +1,7 @@
 //! The built program, configured by its environment alone.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -27,26 +28,15 @@ pub(crate) struct Ended {
 
 impl Cloakroom {
     pub(crate) async fn start(url: &str, provider: &Provider, upstream: &Upstream) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
-        std::fs::write(folder.path().join("index.html"), "<!doctype html><title>shop</title>")
-            .expect("it can be written");
+        let folder = assets();
         let key = keygen();
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the URL ends with a port");
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut process = Process::start(
-            program()
-                .arg("serve")
-                .current_dir(folder.path())
-                .env("CLOAKROOM_URL", url)
+            serve(url, provider, upstream, folder.path())
                 .env("CLOAKROOM_LISTEN", address.to_string())
                 .env("CLOAKROOM_ADMIN_LISTEN", admin.to_string())
-                .env("CLOAKROOM_ISSUER", &provider.issuer)
-                .env("CLOAKROOM_CLIENT_ID", &provider.settings.client_id)
-                .env("CLOAKROOM_CLIENT_SECRET", &provider.settings.client_secret)
-                .env("CLOAKROOM_SCOPES", "openid profile email offline_access")
-                .env("CLOAKROOM_ROUTES", format!("/api={}", upstream.url))
-                .env("CLOAKROOM_ASSETS", folder.path())
                 .env("CLOAKROOM_STORE", "sqlite:sessions.db")
                 .env("CLOAKROOM_KEY", &key)
                 .env("CLOAKROOM_LOG_LEVEL", "trace"),
@@ -91,6 +81,29 @@ pub(crate) fn free_url() -> String {
     format!("http://localhost:{}", free_port())
 }
 
+/// A folder with an app of one page.
+pub(crate) fn assets() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(folder.path().join("index.html"), "<!doctype html><title>shop</title>").expect("it can be written");
+    folder
+}
+
+/// `serve` in `folder` with its neighbours, and without addresses, store and key.
+pub(crate) fn serve(url: &str, provider: &Provider, upstream: &Upstream, folder: &Path) -> Command {
+    let mut command = program();
+    command
+        .arg("serve")
+        .current_dir(folder)
+        .env("CLOAKROOM_URL", url)
+        .env("CLOAKROOM_ISSUER", &provider.issuer)
+        .env("CLOAKROOM_CLIENT_ID", &provider.settings.client_id)
+        .env("CLOAKROOM_CLIENT_SECRET", &provider.settings.client_secret)
+        .env("CLOAKROOM_SCOPES", "openid profile email offline_access")
+        .env("CLOAKROOM_ROUTES", format!("/api={}", upstream.url))
+        .env("CLOAKROOM_ASSETS", folder);
+    command
+}
+
 /// The program without a word of the environment these tests run in.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
@@ -98,7 +111,8 @@ fn program() -> Command {
     command
 }
 
-fn keygen() -> String {
+/// A master key, as the program makes it.
+pub(crate) fn keygen() -> String {
     let output = program().arg("keygen").output().expect("keygen runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("a key is text").trim().to_owned()

@@ -5,11 +5,13 @@
 
 mod browser;
 mod cloakroom;
+mod gate;
 mod idp;
 mod postgres;
 mod process;
 mod provider;
 mod redis;
+mod replicas;
 mod stores;
 mod upstream;
 

@@ -32,9 +32,17 @@ impl Process {
 
     /// SIGTERM, as a service manager sends it.
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status().expect("sh runs");
-        assert!(sent.success(), "SIGTERM reaches {id}");
+        signal("TERM", self.id());
+    }
+
+    /// SIGKILL: it can do nothing more.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.ended().await;
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until the process has ended and every line is read.
@@ -77,6 +85,12 @@ impl Lines {
     fn push(&self, line: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
+}
+
+/// Sends a signal by its name without `SIG`.
+pub(crate) fn signal(name: &str, id: u32) {
+    let sent = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &id.to_string()]).status().expect("sh runs");
+    assert!(sent.success(), "SIG{name} reaches {id}");
 }
 
 fn read(pipe: impl Read + Send + 'static, into: Lines) -> JoinHandle<()> {

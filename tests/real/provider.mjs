@@ -4,15 +4,19 @@
 // {"event":"ready","issuer":…}. Everybody may log in with any password (the provider's development forms).
 //
 //   PORT            where to listen on 127.0.0.1; 0 or absent takes a free one
+//   ISSUER          what it calls itself, if it is reached through something else
 //   CLIENT_URL      the relying party's URL, without a trailing slash
 //   CLIENT_ID       its registration, registered byte for byte; both may hold any printable ASCII
 //   CLIENT_SECRET
 //   USERINFO        json | signed
 //   AT_TTL          lifetime of access tokens, in seconds
+//   AT_TTL_REFRESHED  the same for those that come from a refresh; absent: no difference
+//   REUSE_GRACE     for how many seconds a refresh token that was rotated may come again; 0: a second use ends the grant
 //   CONSENT         ask | given: whether the provider asks the person, after the password, if the client may
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
+import { Memory } from './memory.mjs';
 
 const env = (name, fallback) => {
   const value = process.env[name] ?? fallback;
@@ -23,17 +27,20 @@ const say = (event, members = {}) => process.stdout.write(`${JSON.stringify({ ev
 
 const clientUrl = env('CLIENT_URL');
 const accessTokenLifetime = Number(env('AT_TTL', '300'));
+const refreshedLifetime = Number(env('AT_TTL_REFRESHED', String(accessTokenLifetime)));
+const reuseGrace = Number(env('REUSE_GRACE', '0'));
 const scopes = ['openid', 'offline_access', 'profile', 'email'];
 
 const server = createServer();
 await new Promise((listening, failed) => server.once('error', failed).listen(Number(env('PORT', '0')), '127.0.0.1', listening));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const issuer = env('ISSUER', `http://127.0.0.1:${server.address().port}`);
 
 // A restart brings new keys, as a rotation at a provider would.
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const signingKey = { ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig', kid: `rs256-${Date.now()}` };
 
 const provider = new Provider(issuer, {
+  adapter: Memory,
   jwks: { keys: [signingKey] },
   cookies: { keys: ['a key for the cookies of a provider in a test'] },
   clients: [{
@@ -57,8 +64,8 @@ const provider = new Provider(issuer, {
   ...(env('CONSENT', 'ask') === 'given' && { loadExistingGrant: grantEverything }),
   pkce: { required: () => true },
   issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-  rotateRefreshToken: true, // a refresh token used twice ends the whole grant
-  ttl: { AccessToken: accessTokenLifetime, AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86_400, Grant: 86_400, Session: 86_400, Interaction: 600 },
+  rotateRefreshToken: true, // a refresh token used twice ends the whole grant, unless it comes within the grace
+  ttl: { AccessToken: (ctx) => (ctx?.oidc?.params?.grant_type === 'refresh_token' ? refreshedLifetime : accessTokenLifetime), AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86_400, Grant: 86_400, Session: 86_400, Interaction: 600 },
   features: {
     devInteractions: { enabled: true },
     jwtUserinfo: { enabled: true },
@@ -73,7 +80,7 @@ provider.on('grant.success', (ctx) => {
   const { access_token, refresh_token, id_token } = ctx.body;
   say('grant', { grant_type: ctx.oidc.params.grant_type, issued: { access_token, refresh_token, id_token } });
 });
-provider.on('grant.error', (ctx, error) => say('grant-refused', { grant_type: ctx.oidc.params?.grant_type, error: error.error ?? error.message }));
+provider.on('grant.error', (ctx, error) => say('grant-refused', { grant_type: ctx.oidc.params?.grant_type, error: error.error ?? error.message, detail: error.error_detail }));
 provider.on('grant.revoked', () => say('grant-revoked'));
 provider.on('end_session.success', () => say('session-ended'));
 provider.on('server_error', (_ctx, error) => say('broken', { error: String(error.stack ?? error) }));
@@ -81,6 +88,21 @@ provider.use(async (ctx, next) => {
   await next();
   say('request', { method: ctx.method, path: ctx.path, status: ctx.status });
 });
+
+// Grace, as providers offer it under names like "reuse interval": a rotated token that comes again in time is taken as if it had
+// not been used, and answered with a fresh pair of the same grant. Only the copy that was found forgets its use.
+if (reuseGrace > 0) {
+  const { RefreshToken } = provider;
+  const find = RefreshToken.find.bind(RefreshToken);
+  RefreshToken.find = async (...args) => {
+    const token = await find(...args);
+    if (token?.consumed && Math.floor(Date.now() / 1000) - token.consumed <= reuseGrace) {
+      token.consumed = undefined;
+      say('reuse-allowed');
+    }
+    return token;
+  };
+}
 
 async function grantEverything(ctx) {
   const { client, session } = ctx.oidc;

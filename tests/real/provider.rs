@@ -1,10 +1,14 @@
 //! `provider.mjs` as a process: started, asked what it saw, stopped, started again.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+use http::header;
 use serde_json::Value;
+use url::form_urlencoded;
 
+use crate::browser::client;
 use crate::process::Process;
 use crate::{eventually, free_port};
 
@@ -19,6 +23,10 @@ pub(crate) struct Settings {
     pub(crate) signed_userinfo: bool,
     /// In seconds.
     pub(crate) access_token_lifetime: u32,
+    /// The same for tokens that come from a refresh; none: no difference.
+    pub(crate) refreshed_lifetime: Option<u32>,
+    /// For how many seconds a refresh token that was rotated may come again. 0: a second use ends the grant.
+    pub(crate) reuse_grace: u32,
 }
 
 impl Default for Settings {
@@ -31,6 +39,8 @@ impl Default for Settings {
             secret_at_the_provider: secret,
             signed_userinfo: false,
             access_token_lifetime: 300,
+            refreshed_lifetime: None,
+            reuse_grace: 0,
         }
     }
 }
@@ -52,19 +62,34 @@ impl Provider {
         Self { settings, issuer, client_url: client_url.to_owned(), port, process: None }
     }
 
+    /// The same, reached through something else at `address`.
+    pub(crate) fn behind(mut self, address: SocketAddr) -> Self {
+        self.issuer = format!("http://{address}");
+        self
+    }
+
+    /// Where it really listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
     pub(crate) async fn come_up(&mut self) {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
         let userinfo = if self.settings.signed_userinfo { "signed" } else { "json" };
+        let refreshed = self.settings.refreshed_lifetime.unwrap_or(self.settings.access_token_lifetime);
         let mut process = Process::start(
             Command::new("node")
                 .arg("provider.mjs")
                 .current_dir(here)
                 .env("PORT", self.port.to_string())
+                .env("ISSUER", &self.issuer)
                 .env("CLIENT_URL", &self.client_url)
                 .env("CLIENT_ID", &self.settings.client_id)
                 .env("CLIENT_SECRET", &self.settings.secret_at_the_provider)
                 .env("USERINFO", userinfo)
-                .env("AT_TTL", self.settings.access_token_lifetime.to_string()),
+                .env("AT_TTL", self.settings.access_token_lifetime.to_string())
+                .env("AT_TTL_REFRESHED", refreshed.to_string())
+                .env("REUSE_GRACE", self.settings.reuse_grace.to_string()),
         );
         let lines = process.lines().clone();
         eventually("the provider is up (`npm ci` in tests/real?)", || {
@@ -94,6 +119,26 @@ impl Provider {
     /// How often a refresh token was exchanged.
     pub(crate) fn refreshes(&self) -> usize {
         self.events("grant").iter().filter(|grant| grant["grant_type"] == "refresh_token").count()
+    }
+
+    /// Tries a refresh token, past everything that stands before the provider: `200`, or the error's code.
+    pub(crate) async fn redeem(&self, refresh_token: &str) -> String {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", refresh_token)
+            .finish();
+        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let answer = client()
+            .post(format!("http://{}/token", self.address()))
+            .basic_auth(encoded(&self.settings.client_id), Some(encoded(&self.settings.client_secret)))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .expect("the provider answers");
+        let status = answer.status();
+        let told: Value = serde_json::from_str(&answer.text().await.expect("the answer is text")).expect("it is JSON");
+        told["error"].as_str().map_or_else(|| status.as_u16().to_string(), str::to_owned)
     }
 
     /// Every token that left the provider, oldest first.

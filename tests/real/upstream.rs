@@ -42,6 +42,11 @@ impl Upstream {
         self.seen.calls().last().cloned().expect("the API was called")
     }
 
+    /// The access token of every call so far.
+    pub(crate) fn bearers(&self) -> Vec<String> {
+        self.seen.calls().iter().map(Call::bearer).collect()
+    }
+
     /// Waits until a call to this path and query has arrived.
     pub(crate) async fn arrived(&self, target: &str) {
         eventually(target, || self.seen.calls().iter().any(|call| call.target == target).then_some(())).await;

@@ -1,0 +1,42 @@
+//! Several replicas over one store: one refresh, nobody lost, whatever fails. Each scenario runs on every kind of store.
+//!
+//! Replicas are processes of the built program; between them and the provider, and between them and the store, there are gates
+//! where a test can hold, lose, slow and refuse what passes.
+
+mod killed;
+mod load;
+mod logout;
+mod outages;
+mod restarts;
+mod store;
+mod storms;
+mod token_gate;
+mod world;
+
+/// Makes a test of each scenario, in a module for each kind of store that it works on.
+macro_rules! scenarios {
+    ($($module:ident: $kind:ident { $($file:ident: $($scenario:ident),+;)+ })+) => {
+        $(mod $module {
+            $($(
+                #[tokio::test]
+                async fn $scenario() {
+                    super::$file::$scenario(super::store::Kind::$kind).await;
+                }
+            )+)+
+        })+
+    };
+}
+
+scenarios! {
+    on_sqlite: Sqlite {
+        storms: a_thousand_parallel_calls_at_expiry_make_one_refresh, a_refresh_outlives_the_clients_that_wanted_it;
+        killed: a_replica_killed_before_it_asked_costs_nobody_the_session,
+            a_replica_killed_with_the_answer_under_way_costs_that_session_alone,
+            a_provider_with_grace_keeps_the_session_of_a_killed_replica,
+            a_replica_killed_after_the_swap_is_not_missed;
+        logout: a_logout_while_a_refresh_is_on_its_way_leaves_no_live_token,
+            a_logout_while_the_answer_is_on_its_way_leaves_no_live_token;
+        outages: calls_outlive_the_provider_as_long_as_their_token;
+        restarts: a_rolling_restart_under_load_costs_no_call;
+    }
+}

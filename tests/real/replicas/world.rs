@@ -1,0 +1,184 @@
+//! Several processes of the program over one store, with one provider and one API.
+
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::load::Answer;
+use super::store::{Kind, Store};
+use super::token_gate::TokenGate;
+use crate::browser::{Browser, Fetch};
+use crate::gate::Gate;
+use crate::process::Process;
+use crate::provider::{Provider, Settings};
+use crate::upstream::Upstream;
+use crate::{cloakroom, eventually};
+
+/// Everything a scenario plays in.
+pub(super) struct World {
+    pub(super) replicas: Vec<Replica>,
+    pub(super) provider: Provider,
+    /// Before the provider: refuses connections.
+    pub(super) provider_gate: Gate,
+    /// Behind that: stops a refresh.
+    pub(super) token_gate: TokenGate,
+    pub(super) store: Store,
+    pub(super) upstream: Upstream,
+    url: String,
+    key: String,
+    folder: TempDir,
+}
+
+/// One process of the program.
+pub(super) struct Replica {
+    pub(super) address: SocketAddr,
+    process: Process,
+}
+
+impl World {
+    /// `count` replicas, all of them ready.
+    pub(super) async fn start(kind: Kind, count: usize, settings: Settings) -> Self {
+        let url = cloakroom::free_url();
+        let (store, upstream) = (Store::start(kind).await, Upstream::start().await);
+        let provider = Provider::down(settings, &url);
+        let token_gate = TokenGate::before(provider.address()).await;
+        let provider_gate = Gate::before(token_gate.address);
+        let mut provider = provider.behind(provider_gate.address);
+        provider.come_up().await;
+        let (key, folder) = (cloakroom::keygen(), cloakroom::assets());
+        let mut world =
+            Self { replicas: Vec::new(), provider, provider_gate, token_gate, store, upstream, url, key, folder };
+        for _ in 0..count {
+            let replica = world.another_replica().await;
+            world.replicas.push(replica);
+        }
+        world
+    }
+
+    /// One more process over the same store, at an address of its own.
+    pub(super) async fn another_replica(&self) -> Replica {
+        let mut command = cloakroom::serve(&self.url, &self.provider, &self.upstream, self.folder.path());
+        command
+            .env("CLOAKROOM_LISTEN", "127.0.0.1:0")
+            .env("CLOAKROOM_ADMIN_LISTEN", "off")
+            .env("CLOAKROOM_STORE", &self.store.url)
+            .env("CLOAKROOM_KEY", &self.key)
+            .env("CLOAKROOM_LOG_LEVEL", "cloakroom=debug,info")
+            .env("CLOAKROOM__STORE__LEASE", seconds(LEASE))
+            .env("CLOAKROOM__PROVIDERS__DEFAULT__TIMEOUT", seconds(PROVIDER_TIMEOUT));
+        Replica::ready(Process::start(&mut command)).await
+    }
+
+    /// A browser that is logged in by the first replica.
+    pub(super) async fn logged_in(&self, user: &str) -> Browser {
+        self.logged_in_by(0, user).await
+    }
+
+    /// The same by another one.
+    pub(super) async fn logged_in_by(&self, replica: usize, user: &str) -> Browser {
+        let mut browser = Browser::new(&self.url);
+        browser.go_through(self.replicas[replica].address);
+        browser.log_in(user, "/").await;
+        assert_eq!(browser.user().await["sub"], user);
+        browser
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.replicas.iter().map(|replica| replica.address).collect()
+    }
+
+    /// An API call by one replica.
+    pub(super) async fn call(&self, fetch: &Fetch, replica: usize) -> Answer {
+        Answer::of(&fetch.clone().through(self.replicas[replica].address), CALL).await
+    }
+
+    /// Waits until the first access token of everybody who is logged in has run out.
+    pub(super) async fn tokens_run_out(&self) {
+        // The replicas count from when a token came, which was before this.
+        tokio::time::sleep(Duration::from_secs(self.provider.settings.access_token_lifetime.into())).await;
+    }
+
+    /// Calls by one replica until there is an answer `wanted`, for at most `limit`, and says all of them.
+    pub(super) async fn call_until(
+        &self,
+        fetch: &Fetch,
+        replica: usize,
+        limit: Duration,
+        wanted: impl Fn(&Answer) -> bool,
+    ) -> Vec<Answer> {
+        let (start, mut answers) = (Instant::now(), Vec::new());
+        loop {
+            let answer = self.call(fetch, replica).await;
+            let found = wanted(&answer);
+            answers.push(answer);
+            if found {
+                return answers;
+            }
+            assert!(start.elapsed() < limit, "not within {limit:?}: {answers:#?}\n{}", self.logs());
+            tokio::time::sleep(crate::POLL).await;
+        }
+    }
+
+    /// What the replicas that are there have logged.
+    pub(super) fn logs(&self) -> String {
+        self.replicas.iter().map(Replica::log).collect::<Vec<_>>().join("\n--- another replica\n")
+    }
+
+    /// No refresh token came twice, and none was refused.
+    pub(super) fn assert_nothing_refused(&self) {
+        for kind in ["grant-refused", "reuse-allowed"] {
+            assert_eq!(self.provider.events(kind), [] as [serde_json::Value; 0], "{}", self.logs());
+        }
+    }
+}
+
+impl Replica {
+    async fn ready(mut process: Process) -> Self {
+        let lines = process.lines().clone();
+        let address = eventually("the program listens", || {
+            let lines = lines.all();
+            assert!(!process.is_over(), "the program does not start:\n{}", lines.join("\n"));
+            lines.iter().find_map(|line| listening(line))
+        });
+        Self { address: address.await, process }
+    }
+
+    /// SIGKILL: it can do nothing more.
+    pub(super) async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// SIGTERM, and the wait until it is over.
+    pub(super) async fn stop(&mut self) -> ExitStatus {
+        self.process.terminate();
+        self.process.ended().await
+    }
+
+    /// SIGTERM alone.
+    pub(super) fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    pub(super) fn log(&self) -> String {
+        self.process.lines().all().join("\n")
+    }
+}
+
+/// The address in the line that says that a frontend is served.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(" serving ")?;
+    rest.split_once("listen=")?.1.split_whitespace().next()?.parse().ok()
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs())
+}
+
+/// L: how long a replica has a refresh token for itself unless it says more.
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+/// D: how long one call to the provider may take.
+pub(super) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(3);
+/// A call that needs a token.
+pub(super) const CALL: &str = "/api/orders";
