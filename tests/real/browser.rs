@@ -1,7 +1,6 @@
 //! As much of a browser as a login needs: cookies by host and path, `SameSite=Strict` by who started the navigation,
 //! redirects, `Refresh`, and the one form on a page.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -9,30 +8,20 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use url::{Url, form_urlencoded};
 
+mod cookie;
+mod wire;
+
+use self::cookie::Cookie;
+use self::wire::Wire;
+pub(crate) use self::wire::{Balancer, Fetch};
 use crate::upstream::Upstream;
 
 /// One browser at one frontend.
 pub(crate) struct Browser {
     wire: Wire,
-    frontend: Url,
     cookies: Vec<Cookie>,
     page: Option<Page>,
     secrets: Vec<String>,
-}
-
-/// How requests leave: to the host they name, or what is for the frontend to one of its replicas, as a load balancer would.
-#[derive(Clone)]
-struct Wire {
-    http: reqwest::Client,
-    replica: Option<SocketAddr>,
-}
-
-/// `fetch()` of a page, with the cookies it has now; may be called from many tasks at once.
-#[derive(Clone)]
-pub(crate) struct Fetch {
-    wire: Wire,
-    frontend: Url,
-    cookie: HeaderValue,
 }
 
 /// What a navigation ended on, or what a call got.
@@ -44,48 +33,47 @@ pub(crate) struct Page {
     pub(crate) body: String,
 }
 
-/// A cookie as kept. Ports are not part of it: cookies do not know them.
-#[derive(Clone, Debug)]
-pub(crate) struct Cookie {
-    host: String,
-    path: String,
-    name: String,
-    value: String,
-    strict: bool,
-}
-
 impl Browser {
     pub(crate) fn new(frontend: &str) -> Self {
-        let frontend = Url::parse(frontend).expect("the frontend has a URL");
-        let wire = Wire { http: client(), replica: None };
-        Self { wire, frontend, cookies: Vec::new(), page: None, secrets: Vec::new() }
+        let wire = Wire::new(Url::parse(frontend).expect("the frontend has a URL"));
+        Self { wire, cookies: Vec::new(), page: None, secrets: Vec::new() }
     }
 
-    /// Sends what is for the frontend to this replica from now on.
-    pub(crate) fn go_through(&mut self, replica: SocketAddr) {
-        self.wire.replica = Some(replica);
+    /// Sends what is for the frontend this way from now on.
+    pub(crate) fn go_through(&mut self, balancer: impl Into<Balancer>) {
+        self.wire.go_through(balancer.into());
     }
 
     /// Logs in as `user` and ends where the login ends, well or not.
     pub(crate) async fn log_in(&mut self, user: &str, return_to: &str) -> Page {
+        self.try_log_in(user, return_to).await.expect("the servers answer")
+    }
+
+    /// The same where servers may be killed.
+    pub(crate) async fn try_log_in(&mut self, user: &str, return_to: &str) -> reqwest::Result<Page> {
         let return_to: String = form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
-        let mut page = self.open(&format!("/bff/login?return_to={return_to}")).await;
-        while page.url.host() != self.frontend.host() {
-            page = self.submit(&[("login", user), ("password", "any will do")]).await;
+        let mut page = self.try_open(&format!("/bff/login?return_to={return_to}")).await?;
+        while page.url.host() != self.frontend().host() {
+            page = self.submit(&[("login", user), ("password", "any will do")]).await?;
         }
-        page
+        Ok(page)
     }
 
     /// Logs out by the page's `fetch` and follows the handle to the provider, which asks, and back.
     pub(crate) async fn log_out(&mut self) -> Page {
-        let answer = self.fetch("POST", "/bff/logout").await;
+        self.try_log_out().await.expect("the servers answer")
+    }
+
+    /// The same where servers may be killed.
+    pub(crate) async fn try_log_out(&mut self) -> reqwest::Result<Page> {
+        let answer = self.fetcher().send("POST", "/bff/logout").await?;
         let told: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("not JSON: {}", answer.body));
         let target = told["redirect_to"].as_str().expect("the answer says where to go").to_owned();
-        let mut page = self.follow(&target).await;
-        while page.url.host() != self.frontend.host() {
-            page = self.submit(&[("logout", "yes")]).await;
+        let mut page = self.follow(&target).await?;
+        while page.url.host() != self.frontend().host() {
+            page = self.submit(&[("logout", "yes")]).await?;
         }
-        page
+        Ok(page)
     }
 
     /// What the page would learn from `/bff/user`.
@@ -114,25 +102,28 @@ impl Browser {
 
     /// What the page's scripts could do now.
     pub(crate) fn fetcher(&self) -> Fetch {
-        let cookie = self.cookie_header(&self.frontend, true);
-        Fetch { wire: self.wire.clone(), frontend: self.frontend.clone(), cookie }
+        Fetch { wire: self.wire.clone(), cookie: self.cookie_header(self.frontend(), true) }
     }
 
     /// Types an address.
     pub(crate) async fn open(&mut self, path: &str) -> Page {
-        let url = self.frontend.join(path).expect("a path on the frontend");
+        self.try_open(path).await.expect("the servers answer")
+    }
+
+    async fn try_open(&mut self, path: &str) -> reqwest::Result<Page> {
+        let url = self.frontend().join(path).expect("a path on the frontend");
         self.navigate(Method::GET, url, None, None).await
     }
 
     /// Clicks a link on the page.
-    pub(crate) async fn follow(&mut self, href: &str) -> Page {
-        let from = self.page.as_ref().map_or(&self.frontend, |page| &page.url).clone();
+    async fn follow(&mut self, href: &str) -> reqwest::Result<Page> {
+        let from = self.page.as_ref().map_or(self.frontend(), |page| &page.url).clone();
         let url = from.join(href).expect("a link");
         self.navigate(Method::GET, url, None, Some(from)).await
     }
 
     /// Fills the form on the page and sends it.
-    pub(crate) async fn submit(&mut self, filled: &[(&str, &str)]) -> Page {
+    async fn submit(&mut self, filled: &[(&str, &str)]) -> reqwest::Result<Page> {
         let page = self.page.clone().expect("a page is open");
         let form = Form::on(&page);
         let fields =
@@ -141,10 +132,16 @@ impl Browser {
         self.navigate(Method::POST, form.action, Some(body), Some(page.url)).await
     }
 
-    async fn navigate(&mut self, method: Method, url: Url, form: Option<String>, initiator: Option<Url>) -> Page {
+    async fn navigate(
+        &mut self,
+        method: Method,
+        url: Url,
+        form: Option<String>,
+        initiator: Option<Url>,
+    ) -> reqwest::Result<Page> {
         let (mut method, mut url, mut form, mut initiator) = (method, url, form, initiator);
         for _ in 0..HOPS {
-            let page = self.load(method.clone(), &url, form.take(), initiator.as_ref()).await;
+            let page = self.load(method.clone(), &url, form.take(), initiator.as_ref()).await?;
             method = Method::GET;
             let next = if let Some(target) = page.redirect() {
                 target
@@ -154,14 +151,20 @@ impl Browser {
                 target
             } else {
                 self.page = Some(page.clone());
-                return page;
+                return Ok(page);
             };
             url = next;
         }
         panic!("the navigation does not end, last at {}", url.path());
     }
 
-    async fn load(&mut self, method: Method, url: &Url, form: Option<String>, initiator: Option<&Url>) -> Page {
+    async fn load(
+        &mut self,
+        method: Method,
+        url: &Url,
+        form: Option<String>,
+        initiator: Option<&Url>,
+    ) -> reqwest::Result<Page> {
         let same_site = initiator.is_none_or(|from| from.host() == url.host());
         let site = match initiator {
             None => "none",
@@ -171,7 +174,7 @@ impl Browser {
         };
         let mut request = self
             .wire
-            .request(method, url, &self.frontend)
+            .request(method, url)
             .headers(fetch_metadata("navigate", "document", site))
             .header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")
             .header(header::COOKIE, self.cookie_header(url, same_site));
@@ -179,9 +182,9 @@ impl Browser {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         }
         self.note_secrets(url);
-        let page = Page::read(url.clone(), request).await.expect("the server answers");
+        let page = self.wire.send(url.clone(), request).await?;
         self.keep_cookies(&page);
-        page
+        Ok(page)
     }
 
     fn cookie_header(&self, url: &Url, same_site: bool) -> HeaderValue {
@@ -195,7 +198,7 @@ impl Browser {
             let (cookie, removal) = Cookie::parse(value.to_str().expect("cookies are ASCII"), &page.url);
             self.cookies.retain(|kept| !kept.is_same_as(&cookie));
             if !removal {
-                if page.url.host() == self.frontend.host() {
+                if page.url.host() == self.frontend().host() {
                     self.secrets.push(cookie.value.clone());
                 }
                 self.cookies.push(cookie);
@@ -208,6 +211,10 @@ impl Browser {
         self.secrets.extend(secret.map(|(_, value)| value.into_owned()));
     }
 
+    fn frontend(&self) -> &Url {
+        self.wire.frontend()
+    }
+
     /// Every cookie value, code, state and handle that passed through this browser.
     pub(crate) fn secrets_seen(&self) -> &[String] {
         &self.secrets
@@ -215,7 +222,7 @@ impl Browser {
 
     /// The cookie that holds our session.
     pub(crate) fn session_cookie(&self) -> Cookie {
-        let name = format!("cloakroom-{}", self.frontend.port().expect("the frontend has a port"));
+        let name = format!("cloakroom-{}", self.frontend().port().expect("the frontend has a port"));
         self.cookies.iter().find(|cookie| cookie.name == name).cloned().expect("there is a session cookie")
     }
 
@@ -225,47 +232,8 @@ impl Browser {
     }
 }
 
-impl Wire {
-    fn request(&self, method: Method, url: &Url, frontend: &Url) -> reqwest::RequestBuilder {
-        let mut url = without_fragment(url);
-        let Some(replica) = self.replica.filter(|_| url.origin() == frontend.origin()) else {
-            return self.http.request(method, url);
-        };
-        let host = url.authority().to_owned();
-        url.set_ip_host(replica.ip()).expect("the frontend has a host");
-        url.set_port(Some(replica.port())).expect("the frontend has a port");
-        self.http.request(method, url).header(header::HOST, host)
-    }
-}
-
-impl Fetch {
-    /// The same by another replica.
-    pub(crate) fn through(mut self, replica: SocketAddr) -> Self {
-        self.wire.replica = Some(replica);
-        self
-    }
-
-    /// # Errors
-    /// No connection, or one that broke off, or no answer in [`crate::LIMIT`].
-    pub(crate) async fn send(&self, method: &str, path: &str) -> reqwest::Result<Page> {
-        let url = self.frontend.join(path).expect("a path on the frontend");
-        let method: Method = method.parse().expect("a method");
-        let mut request = self
-            .wire
-            .request(method.clone(), &url, &self.frontend)
-            .headers(fetch_metadata("cors", "empty", "same-origin"))
-            .header("x-csrf", "1")
-            .header(header::COOKIE, self.cookie.clone());
-        if method != Method::GET {
-            request = request.header(header::ORIGIN, self.frontend.origin().ascii_serialization());
-        }
-        Page::read(url, request).await
-    }
-}
-
 impl Page {
-    async fn read(url: Url, request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
-        let answer = request.send().await?;
+    async fn read(url: Url, answer: reqwest::Response) -> reqwest::Result<Self> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         Ok(Self { url, status, headers, body: answer.text().await? })
     }
@@ -284,44 +252,6 @@ impl Page {
         let (seconds, target) = value.split_once("; url=").expect("a refresh names a URL");
         let delay = Duration::from_secs(seconds.parse().expect("a refresh counts seconds"));
         Some((delay, self.url.join(target).expect("a target is a URL")))
-    }
-}
-
-impl Cookie {
-    /// The cookie, and whether the server takes it away.
-    fn parse(line: &str, from: &Url) -> (Self, bool) {
-        let mut parts = line.split(';').map(str::trim);
-        let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).expect("a cookie has a name");
-        let mut cookie = Self {
-            host: from.host_str().expect("cookies come from a host").to_owned(),
-            path: "/".to_owned(),
-            name: name.to_owned(),
-            value: value.to_owned(),
-            strict: false,
-        };
-        let mut removal = false;
-        for attribute in parts {
-            let (key, value) = attribute.split_once('=').unwrap_or((attribute, ""));
-            match key.to_ascii_lowercase().as_str() {
-                "path" => value.clone_into(&mut cookie.path),
-                "samesite" => cookie.strict = value.eq_ignore_ascii_case("strict"),
-                "max-age" => removal |= value == "0",
-                "expires" => removal |= value.contains(" 1970 "),
-                _ => {}
-            }
-        }
-        (cookie, removal)
-    }
-
-    /// RFC 6265 §5.1.4.
-    fn fits(&self, url: &Url) -> bool {
-        let below = url.path().strip_prefix(&self.path);
-        url.host_str() == Some(&self.host)
-            && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'))
-    }
-
-    fn is_same_as(&self, other: &Self) -> bool {
-        (&self.host, &self.path, &self.name) == (&other.host, &other.path, &other.name)
     }
 }
 

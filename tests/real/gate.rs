@@ -48,6 +48,7 @@ impl Gate {
     }
 
     /// From now on whatever goes to the target arrives this much later. Answers are as fast as ever.
+    #[expect(dead_code, reason = "for stores that are servers")]
     pub(crate) fn slow(&self, delay: Duration) {
         self.delay.send_replace(delay);
     }
@@ -86,12 +87,12 @@ async fn pass(listener: TcpListener, target: SocketAddr, delay: watch::Receiver<
 async fn relay(here: TcpStream, target: SocketAddr, delay: watch::Receiver<Duration>) {
     let Ok(there) = TcpStream::connect(target).await else { return };
     let _ = (here.set_nodelay(true), there.set_nodelay(true));
-    let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
+    let ((requests, answered), (answers, requested)) = (here.into_split(), there.into_split());
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::select! {
-        () = read(from_here, sender, delay) => {}
-        () = write(to_there, receiver) => {}
-        () = copy(from_there, to_here) => {}
+        () = read(requests, sender, delay) => {}
+        () = write(requested, receiver) => {}
+        () = copy(answers, answered) => {}
     }
 }
 

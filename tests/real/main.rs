@@ -12,6 +12,7 @@ mod process;
 mod provider;
 mod redis;
 mod replicas;
+mod soak;
 mod stores;
 mod upstream;
 

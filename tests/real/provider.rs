@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     /// What the provider expects.
     pub(crate) secret_at_the_provider: String,
     pub(crate) signed_userinfo: bool,
+    /// Whether the provider takes the person's consent for given.
+    pub(crate) given_consent: bool,
     /// In seconds.
     pub(crate) access_token_lifetime: u32,
     /// The same for tokens that come from a refresh; none: no difference.
@@ -38,6 +40,7 @@ impl Default for Settings {
             client_secret: secret.clone(),
             secret_at_the_provider: secret,
             signed_userinfo: false,
+            given_consent: false,
             access_token_lifetime: 300,
             refreshed_lifetime: None,
             reuse_grace: 0,
@@ -87,6 +90,7 @@ impl Provider {
                 .env("CLIENT_ID", &self.settings.client_id)
                 .env("CLIENT_SECRET", &self.settings.secret_at_the_provider)
                 .env("USERINFO", userinfo)
+                .env("CONSENT", if self.settings.given_consent { "given" } else { "ask" })
                 .env("AT_TTL", self.settings.access_token_lifetime.to_string())
                 .env("AT_TTL_REFRESHED", refreshed.to_string())
                 .env("REUSE_GRACE", self.settings.reuse_grace.to_string()),
@@ -119,6 +123,11 @@ impl Provider {
     /// How often a refresh token was exchanged.
     pub(crate) fn refreshes(&self) -> usize {
         self.events("grant").iter().filter(|grant| grant["grant_type"] == "refresh_token").count()
+    }
+
+    /// How often it was asked to revoke a token.
+    pub(crate) fn revocations(&self) -> usize {
+        self.events("request").iter().filter(|request| request["path"] == "/token/revocation").count()
     }
 
     /// Tries a refresh token, past everything that stands before the provider: `200`, or the error's code.

@@ -4,14 +4,17 @@
 //! where a test can hold, lose, slow and refuse what passes.
 
 mod killed;
-mod load;
+pub(crate) mod load;
 mod logout;
+mod lost;
 mod outages;
 mod restarts;
-mod store;
+pub(crate) mod store;
+#[expect(dead_code, reason = "for stores that are servers")]
+mod store_outages;
 mod storms;
 mod token_gate;
-mod world;
+pub(crate) mod world;
 
 /// Makes a test of each scenario, in a module for each kind of store that it works on.
 macro_rules! scenarios {
@@ -36,6 +39,8 @@ scenarios! {
             a_replica_killed_after_the_swap_is_not_missed;
         logout: a_logout_while_a_refresh_is_on_its_way_leaves_no_live_token,
             a_logout_while_the_answer_is_on_its_way_leaves_no_live_token;
+        lost: a_refresh_that_never_arrived_is_sent_again, an_answer_lost_by_a_strict_provider_ends_that_session,
+            an_answer_lost_by_a_provider_with_grace_costs_nothing;
         outages: calls_outlive_the_provider_as_long_as_their_token;
         restarts: a_rolling_restart_under_load_costs_no_call;
     }

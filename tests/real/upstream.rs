@@ -1,5 +1,6 @@
-//! An API that remembers who called it with what, and can be held.
+//! An API that remembers who called it lately and with what, and can be held.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -24,7 +25,7 @@ pub(crate) struct Call {
 }
 
 struct Seen {
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<VecDeque<Call>>,
     gate: Semaphore,
 }
 
@@ -39,10 +40,10 @@ impl Upstream {
     }
 
     pub(crate) fn last_call(&self) -> Call {
-        self.seen.calls().last().cloned().expect("the API was called")
+        self.seen.calls().back().cloned().expect("the API was called")
     }
 
-    /// The access token of every call so far.
+    /// The access tokens of the calls so far.
     pub(crate) fn bearers(&self) -> Vec<String> {
         self.seen.calls().iter().map(Call::bearer).collect()
     }
@@ -67,7 +68,7 @@ impl Call {
 }
 
 impl Seen {
-    fn calls(&self) -> std::sync::MutexGuard<'_, Vec<Call>> {
+    fn calls(&self) -> std::sync::MutexGuard<'_, VecDeque<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,9 +76,17 @@ impl Seen {
 async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> &'static str {
     let target = request.uri().to_string();
     let held = target == "/v1/held";
-    seen.calls().push(Call { target, headers: request.headers().clone() });
+    {
+        let mut calls = seen.calls();
+        if calls.len() == REMEMBERED {
+            calls.pop_front();
+        }
+        calls.push_back(Call { target, headers: request.headers().clone() });
+    }
     if held {
         seen.gate.acquire().await.expect("the gate is never closed").forget();
     }
     "{}"
 }
+
+const REMEMBERED: usize = 10_000;

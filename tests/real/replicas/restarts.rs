@@ -2,9 +2,10 @@
 
 use futures_util::future::join_all;
 
-use super::load::{Answer, Balancer, Load, assert_each};
+use super::load::{Answer, Load, assert_each};
 use super::store::Kind;
 use super::world::World;
+use crate::browser::Balancer;
 use crate::provider::Settings;
 
 pub(super) async fn a_rolling_restart_under_load_costs_no_call(kind: Kind) {
@@ -20,8 +21,9 @@ pub(super) async fn a_rolling_restart_under_load_costs_no_call(kind: Kind) {
         let mut old = world.replicas.remove(0);
         let status = old.stop().await;
         assert_eq!(status.code(), Some(0), "{}", old.log());
+        balancer.remove(old.address);
         let new = world.another_replica().await;
-        balancer.replace(old.address, new.address);
+        balancer.add(new.address);
         world.replicas.push(new);
         let grants = world.provider.events("grant").len();
         world.provider.wait_for("grant", grants + people.len()).await;

@@ -6,14 +6,14 @@ use tempfile::TempDir;
 
 /// What kinds there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Sqlite,
 }
 
 /// One store, with whatever serves it.
-pub(super) struct Store {
+pub(crate) struct Store {
     /// What replicas are given.
-    pub(super) url: String,
+    pub(crate) url: String,
     neighbour: Neighbour,
 }
 
@@ -22,9 +22,18 @@ enum Neighbour {
     File(#[expect(dead_code, reason = "the folder lives as long as the store")] TempDir),
 }
 
+impl Kind {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "sqlite" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+}
+
 impl Store {
     #[expect(clippy::unused_async, reason = "servers take their time to start")]
-    pub(super) async fn start(kind: Kind) -> Self {
+    pub(crate) async fn start(kind: Kind) -> Self {
         match kind {
             Kind::Sqlite => {
                 let folder = tempfile::tempdir().expect("a folder can be made");
@@ -35,21 +44,21 @@ impl Store {
     }
 
     /// From now on whatever replicas say to it arrives this much later.
-    pub(super) fn slow(&self, _delay: Duration) {
+    pub(crate) fn slow(&self, _delay: Duration) {
         match &self.neighbour {
             Neighbour::File(_) => panic!("a file has no wire"),
         }
     }
 
     /// Stops its process: it answers nobody, and connections stay.
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         match &self.neighbour {
             Neighbour::File(_) => panic!("a file has no process"),
         }
     }
 
     /// Lets it go on.
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.pause();
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn a_thousand_parallel_calls_at_expiry_make_one_refresh(kind: K
     let answers = join_all(calls).await;
 
     assert_each(&answers, "answered well", Answer::is_good);
-    assert_eq!(world.provider.refreshes(), 1, "{}", world.logs());
+    world.assert_refreshes(1).await;
     world.assert_nothing_refused();
     let carried: HashSet<_> = world.upstream.bearers().into_iter().collect();
     assert_eq!(carried, HashSet::from([world.provider.issued("access_token")[1].clone()]));
@@ -52,7 +52,7 @@ pub(super) async fn a_refresh_outlives_the_clients_that_wanted_it(kind: Kind) {
         let answer = world.call(&alice, replica).await;
         assert!(answer.is_good(), "{answer:#?}\n{}", world.logs());
     }
-    assert_eq!(world.provider.refreshes(), 1, "{}", world.logs());
+    world.assert_refreshes(1).await;
     world.assert_nothing_refused();
     assert_eq!(world.upstream.last_call().bearer(), world.provider.issued("access_token")[1]);
 }

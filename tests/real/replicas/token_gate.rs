@@ -15,15 +15,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Passes HTTP on to the provider.
-pub(super) struct TokenGate {
-    pub(super) address: SocketAddr,
+pub(crate) struct TokenGate {
+    pub(crate) address: SocketAddr,
     desk: Arc<Desk>,
     passing: JoinHandle<()>,
 }
 
 /// Where a refresh is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     /// The provider has not seen it.
     Request,
     /// The provider has answered; nobody has seen the answer.
@@ -31,7 +31,7 @@ pub(super) enum At {
 }
 
 /// One refresh that is, or will be, stopped. Dropped, it goes on.
-pub(super) struct Hold {
+pub(crate) struct Hold {
     stage: watch::Receiver<Stage>,
     go: Option<oneshot::Sender<Verdict>>,
 }
@@ -63,7 +63,7 @@ struct Stop {
 }
 
 impl TokenGate {
-    pub(super) async fn before(provider: SocketAddr) -> Self {
+    pub(crate) async fn before(provider: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let desk = Arc::new(Desk { http: crate::browser::client(), provider, next: Mutex::default() });
@@ -72,7 +72,7 @@ impl TokenGate {
     }
 
     /// Stops the next refresh that comes; those after it pass.
-    pub(super) fn stop_next(&self, at: At) -> Hold {
+    pub(crate) fn stop_next(&self, at: At) -> Hold {
         let (stage, told) = (watch::Sender::new(Stage::Awaited), oneshot::channel());
         let hold = Hold { stage: stage.subscribe(), go: Some(told.0) };
         *self.desk.next() = Some(Stop { at, stage, told: told.1 });
@@ -88,21 +88,21 @@ impl Drop for TokenGate {
 
 impl Hold {
     /// Waits until a refresh is stopped here.
-    pub(super) async fn reached(&mut self) {
+    pub(crate) async fn reached(&mut self) {
         self.wait_for(Stage::Stopped).await;
     }
 
     /// Waits until whoever sent it has gone away.
-    pub(super) async fn abandoned(&mut self) {
+    pub(crate) async fn abandoned(&mut self) {
         self.wait_for(Stage::Over).await;
     }
 
-    pub(super) fn release(mut self) {
+    pub(crate) fn release(mut self) {
         self.tell(Verdict::Pass);
     }
 
     /// Breaks the connection off without a word.
-    pub(super) fn lose(mut self) {
+    pub(crate) fn lose(mut self) {
         self.tell(Verdict::Lose);
     }
 

@@ -17,29 +17,29 @@ use crate::upstream::Upstream;
 use crate::{cloakroom, eventually};
 
 /// Everything a scenario plays in.
-pub(super) struct World {
-    pub(super) replicas: Vec<Replica>,
-    pub(super) provider: Provider,
+pub(crate) struct World {
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) provider: Provider,
     /// Before the provider: refuses connections.
-    pub(super) provider_gate: Gate,
+    pub(crate) provider_gate: Gate,
     /// Behind that: stops a refresh.
-    pub(super) token_gate: TokenGate,
-    pub(super) store: Store,
-    pub(super) upstream: Upstream,
+    pub(crate) token_gate: TokenGate,
+    pub(crate) store: Store,
+    pub(crate) upstream: Upstream,
     url: String,
     key: String,
     folder: TempDir,
 }
 
 /// One process of the program.
-pub(super) struct Replica {
-    pub(super) address: SocketAddr,
+pub(crate) struct Replica {
+    pub(crate) address: SocketAddr,
     process: Process,
 }
 
 impl World {
     /// `count` replicas, all of them ready.
-    pub(super) async fn start(kind: Kind, count: usize, settings: Settings) -> Self {
+    pub(crate) async fn start(kind: Kind, count: usize, settings: Settings) -> Self {
         let url = cloakroom::free_url();
         let (store, upstream) = (Store::start(kind).await, Upstream::start().await);
         let provider = Provider::down(settings, &url);
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// One more process over the same store, at an address of its own.
-    pub(super) async fn another_replica(&self) -> Replica {
+    pub(crate) async fn another_replica(&self) -> Replica {
         let mut command = cloakroom::serve(&self.url, &self.provider, &self.upstream, self.folder.path());
         command
             .env("CLOAKROOM_LISTEN", "127.0.0.1:0")
@@ -72,12 +72,12 @@ impl World {
     }
 
     /// A browser that is logged in by the first replica.
-    pub(super) async fn logged_in(&self, user: &str) -> Browser {
+    pub(crate) async fn logged_in(&self, user: &str) -> Browser {
         self.logged_in_by(0, user).await
     }
 
     /// The same by another one.
-    pub(super) async fn logged_in_by(&self, replica: usize, user: &str) -> Browser {
+    pub(crate) async fn logged_in_by(&self, replica: usize, user: &str) -> Browser {
         let mut browser = Browser::new(&self.url);
         browser.go_through(self.replicas[replica].address);
         browser.log_in(user, "/").await;
@@ -85,23 +85,28 @@ impl World {
         browser
     }
 
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where browsers believe they are.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.replicas.iter().map(|replica| replica.address).collect()
     }
 
     /// An API call by one replica.
-    pub(super) async fn call(&self, fetch: &Fetch, replica: usize) -> Answer {
+    pub(crate) async fn call(&self, fetch: &Fetch, replica: usize) -> Answer {
         Answer::of(&fetch.clone().through(self.replicas[replica].address), CALL).await
     }
 
     /// Waits until the first access token of everybody who is logged in has run out.
-    pub(super) async fn tokens_run_out(&self) {
+    pub(crate) async fn tokens_run_out(&self) {
         // The replicas count from when a token came, which was before this.
         tokio::time::sleep(Duration::from_secs(self.provider.settings.access_token_lifetime.into())).await;
     }
 
     /// Calls by one replica until there is an answer `wanted`, for at most `limit`, and says all of them.
-    pub(super) async fn call_until(
+    pub(crate) async fn call_until(
         &self,
         fetch: &Fetch,
         replica: usize,
@@ -122,13 +127,26 @@ impl World {
     }
 
     /// What the replicas that are there have logged.
-    pub(super) fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         self.replicas.iter().map(Replica::log).collect::<Vec<_>>().join("\n--- another replica\n")
     }
 
+    /// A session ended because an answer was lost, and somebody can read it.
+    pub(crate) fn assert_logged_refresh_lost(&self) {
+        let log = self.logs();
+        assert!(log.contains("refresh-lost") || log.contains("RefreshLost"), "the log says why:\n{log}");
+    }
+
+    /// So many refresh tokens were exchanged, and not one more.
+    pub(crate) async fn assert_refreshes(&self, count: usize) {
+        // What the provider says may arrive after what it answered.
+        eventually("the refreshes", || (self.provider.refreshes() >= count).then_some(())).await;
+        assert_eq!(self.provider.refreshes(), count, "{}", self.logs());
+    }
+
     /// No refresh token came twice, and none was refused.
-    pub(super) fn assert_nothing_refused(&self) {
-        for kind in ["grant-refused", "reuse-allowed"] {
+    pub(crate) fn assert_nothing_refused(&self) {
+        for kind in ["grant-refused", "reuse-allowed", "broken"] {
             assert_eq!(self.provider.events(kind), [] as [serde_json::Value; 0], "{}", self.logs());
         }
     }
@@ -145,23 +163,22 @@ impl Replica {
         Self { address: address.await, process }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL: it can do nothing more.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.process.kill().await;
     }
 
     /// SIGTERM, and the wait until it is over.
-    pub(super) async fn stop(&mut self) -> ExitStatus {
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.process.terminate();
         self.process.ended().await
     }
 
-    /// SIGTERM alone.
-    pub(super) fn terminate(&self) {
-        self.process.terminate();
-    }
-
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.lines().all().join("\n")
     }
 }
@@ -177,8 +194,10 @@ fn seconds(duration: Duration) -> String {
 }
 
 /// L: how long a replica has a refresh token for itself unless it says more.
-pub(super) const LEASE: Duration = Duration::from_secs(1);
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// D: how long one call to the provider may take.
-pub(super) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How soon everything is well again after an outage, without a restart.
+pub(crate) const RECOVERED: Duration = Duration::from_secs(15);
 /// A call that needs a token.
-pub(super) const CALL: &str = "/api/orders";
+pub(crate) const CALL: &str = "/api/orders";
