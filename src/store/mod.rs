@@ -137,7 +137,7 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     /// Takes a claim back, so that the same digest can be claimed again.
     async fn unclaim(&self, digest: Digest) -> Result<()>;
 
-    /// Keeps a small value for one reader.
+    /// Keeps a small value for one reader, in place of one that is there already.
     async fn put_once(&self, digest: Digest, sealed: &[u8], ttl: Duration) -> Result<()>;
 
     /// Takes a value kept by [`put_once`](Self::put_once): the first caller gets it, later ones nothing.

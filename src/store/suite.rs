@@ -59,7 +59,7 @@ macro_rules! store_suite {
                 a_swap_keeps_or_releases_the_lease, only_the_owner_gives_a_lease_back, of_many_takers_one_gets_the_lease;
             moving: a_row_moves_to_another_store_and_back, only_live_rows_are_exported, import_never_overwrites;
             small: of_many_claims_one_is_first, a_claim_can_be_taken_back, a_claim_runs_out, of_many_readers_one_gets_the_value,
-                a_value_runs_out, the_store_answers;
+                a_value_is_written_over, a_value_runs_out, the_store_answers;
             signals: watchers_see_what_happens_to_rows, a_release_is_told_once;
         }
     };

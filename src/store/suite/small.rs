@@ -53,6 +53,17 @@ pub async fn of_many_readers_one_gets_the_value(store: Arc<dyn SessionBackend>) 
     assert_eq!(store.take_once(digest(2)).await.unwrap(), Some(b"other".to_vec()));
 }
 
+/// With its value and its time.
+pub async fn a_value_is_written_over(store: Arc<dyn SessionBackend>) {
+    store.put_once(digest(1), b"value", Duration::ZERO).await.unwrap();
+    store.put_once(digest(1), b"", MINUTE).await.unwrap();
+    assert_eq!(store.take_once(digest(1)).await.unwrap(), Some(Vec::new()));
+    store.put_once(digest(1), b"value", MINUTE).await.unwrap();
+    store.put_once(digest(1), b"other", MINUTE).await.unwrap();
+    assert_eq!(store.take_once(digest(1)).await.unwrap(), Some(b"other".to_vec()));
+    assert_eq!(store.take_once(digest(1)).await.unwrap(), None);
+}
+
 /// Swept or not.
 pub async fn a_value_runs_out(store: Arc<dyn SessionBackend>) {
     store.put_once(digest(1), b"value", Duration::ZERO).await.unwrap();
