@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 use url::Url;
 
 #[cfg(feature = "server")]
-pub(crate) use run::{rehearse, serve};
+pub(crate) use run::{rehearse, serve, upkeep};
 #[cfg(feature = "demo")]
 pub(crate) use run::{serve_on, until_told};
 pub use serve::ServeError;
@@ -191,13 +191,14 @@ impl CloakroomBuilder {
             let router = routes::frontend(&frontend, &upgrades, handlers.remove(frontend.id()).unwrap_or_default());
             (frontend.url().clone(), (frontend, router))
         });
-        let sweeping = CancellationToken::new();
-        tokio::spawn(store::sweep_until(backend, sweeping.clone()));
+        let serving = CancellationToken::new();
+        tokio::spawn(store::sweep_until(backend.clone(), serving.clone()));
+        tokio::spawn(store::show_until(backend, serving.clone()));
         let edge = Edge {
             frontends: FrontendTable::new(frontends),
             trusted: config.server.trusted_proxies.clone().into(),
             voice,
-            _sweeping: sweeping.drop_guard(),
+            _serving: serving.drop_guard(),
         };
         Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, config })
     }
@@ -209,6 +210,15 @@ fn keys(config: &Config) -> Result<Vec<MasterKey>, BuildError> {
         (false, _) => Ok(config.keys.clone()),
         (true, true) => Ok(vec![MasterKey::generate()]),
         (true, false) => Err(BuildError::NoKey),
+    }
+}
+
+/// Whose sessions a frontend's are.
+fn scope(options: &frontend::Options) -> Scope {
+    Scope {
+        frontend: options.id.clone(),
+        issuer: options.provider.issuer.clone(),
+        client_id: options.client.client_id.clone(),
     }
 }
 
@@ -267,12 +277,7 @@ impl Foundry<'_> {
     }
 
     fn sealed(&self, options: &frontend::Options) -> SealedStore {
-        let scope = Scope {
-            frontend: options.id.clone(),
-            issuer: options.provider.issuer.clone(),
-            client_id: options.client.client_id.clone(),
-        };
-        SealedStore::new(self.backend.clone(), self.keyring.clone(), scope, self.config.store.timeout)
+        SealedStore::new(self.backend.clone(), self.keyring.clone(), scope(options), self.config.store.timeout)
     }
 
     /// The paths of frontends below this one.
@@ -295,8 +300,8 @@ struct Edge {
     trusted: Arc<[ipnet::IpNet]>,
     /// For requests that are no frontend's.
     voice: respond::Voice,
-    /// Expired rows are removed as long as anybody is served.
-    _sweeping: DropGuard,
+    /// Expired rows are removed, and others are told that the store is in use, as long as anybody is served.
+    _serving: DropGuard,
 }
 
 impl fmt::Debug for Edge {

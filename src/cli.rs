@@ -14,6 +14,10 @@ use crate::config::{Config, LogFormat};
 use crate::store::MasterKey;
 use crate::{app, telemetry};
 
+mod sessions;
+
+use sessions::Sessions;
+
 /// An OpenID Connect backend-for-frontend: the browser holds a ticket, the tokens stay behind the counter.
 #[derive(Debug, Parser)]
 #[command(name = "cloakroom", version, about)]
@@ -36,6 +40,9 @@ enum Command {
     Check,
     /// Print a fresh master key.
     Keygen,
+    /// Look after the sessions in the store.
+    #[command(subcommand)]
+    Sessions(Sessions),
 }
 
 /// Ports that are taken are replaced by free ones; 0 means any.
@@ -76,6 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             keygen();
             Ok(())
         }
+        Command::Sessions(command) => sessions::run(&command, file),
     };
     done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
 }
@@ -83,8 +91,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let arguments = Arguments::try_parse_from(arguments)?;
     // A file that would not be read is a mistake, not a detail.
-    if arguments.config.is_some() && !matches!(arguments.command, None | Some(Command::Serve | Command::Check)) {
-        let message = "--config goes with serve and check";
+    let reads_it = match &arguments.command {
+        None | Some(Command::Serve | Command::Check) => true,
+        Some(Command::Sessions(command)) => !matches!(command, Sessions::Migrate { .. }),
+        Some(_) => false,
+    };
+    if arguments.config.is_some() && !reads_it {
+        let message = "--config goes with serve, check, and sessions stats, purge and end";
         return Err(Arguments::command().error(ErrorKind::ArgumentConflict, message));
     }
     Ok(arguments)
@@ -214,7 +227,11 @@ mod tests {
 
     #[test]
     fn wrong_arguments_exit_with_2() {
-        for arguments in [&["cloakroom", "dance"][..], &["cloakroom", "keygen", "--config", "a.toml"]] {
+        for arguments in [
+            &["cloakroom", "dance"][..],
+            &["cloakroom", "keygen", "--config", "a.toml"],
+            &["cloakroom", "sessions", "migrate", "sqlite:a", "sqlite:b", "--config", "a.toml"],
+        ] {
             let exit = run(arguments.iter().map(Into::into));
             assert_eq!(format!("{exit:?}"), format!("{:?}", ExitCode::from(2)), "{arguments:?}");
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::serve::acceptor;
-use super::{Cloakroom, ServeError};
+use super::{BuildError, Cloakroom, ServeError, keys, scope};
 use crate::config::Config;
-use crate::store::MemoryBackend;
+use crate::session::Upkeep;
+use crate::store::{self, Keyring, MemoryBackend, SealedStore};
 
 /// Runs until SIGTERM or ctrl-C, then lets requests under way finish.
 ///
@@ -43,6 +44,17 @@ pub(crate) async fn rehearse(config: Config) -> Result<(), ServeError> {
     acceptor(config.server.tls.as_ref())?;
     Cloakroom::builder(config).backend(Arc::new(MemoryBackend::new())).build().await?;
     Ok(())
+}
+
+/// The configured sessions, for whoever looks after them while others serve. Opens the store, which must be there.
+///
+/// # Errors
+/// `Store`, `NoKey`.
+pub(crate) async fn upkeep(config: &Config) -> Result<Upkeep, BuildError> {
+    let keyring = Arc::new(Keyring::new(keys(config)?).ok_or(BuildError::NoKey)?);
+    let backend = store::open_existing(&config.store.url).await?;
+    let sealed = |options| SealedStore::new(backend.clone(), keyring.clone(), scope(options), config.store.timeout);
+    Ok(Upkeep::new(config.frontends.iter().map(sealed).collect()))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

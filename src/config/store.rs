@@ -24,6 +24,21 @@ pub struct Store {
 }
 
 impl Store {
+    /// A store that is named outside the configuration; everything else is as it comes.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without user, password and query.
+    #[cfg(feature = "server")]
+    pub(crate) fn named(url: &str) -> Result<Self, String> {
+        Ok(Self { url: self::url(url)?, ..Self::default() })
+    }
+
+    /// The URL for people: without user, password and query.
+    #[cfg(feature = "server")]
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.url).trim_matches('"').to_owned()
+    }
+
     /// Whether sessions are gone when the process ends.
     pub fn is_memory(&self) -> bool {
         self.url == MEMORY

@@ -6,6 +6,8 @@
 mod cookies;
 mod login_attempts;
 mod return_to;
+#[cfg(feature = "server")]
+mod upkeep;
 mod user;
 
 use std::num::NonZeroU32;
@@ -15,6 +17,8 @@ use std::time::Duration;
 pub(crate) use cookies::{CookiePolicy, Life};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use return_to::{Place, ReturnTo, origin};
+#[cfg(feature = "server")]
+pub(crate) use upkeep::{KeyRole, Meant, Stats, Upkeep, UpkeepError, Whose};
 pub use user::UserSession;
 
 use crate::clock::{Clock, Timestamp};

@@ -127,11 +127,6 @@ impl UserSession {
 
     /// What works without the cookie: sealed under the master key alone, so it holds nothing about the person.
     pub(super) fn card(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Card {
-            created_at: Timestamp,
-            remember: bool,
-        }
         serde_json::to_vec(&Card { created_at: self.created_at, remember: self.remember })
             .expect("a card is plain data")
     }
@@ -140,6 +135,21 @@ impl UserSession {
         serde_json::to_vec(self).expect("a session is plain data")
     }
 
+    pub(super) fn read(plain: &[u8]) -> Option<Self> {
+        serde_json::from_slice(plain).ok()
+    }
+}
+
+/// What works without the cookie; see [`UserSession::card`].
+#[derive(Serialize)]
+#[cfg_attr(feature = "server", derive(Deserialize))]
+pub(super) struct Card {
+    created_at: Timestamp,
+    pub(super) remember: bool,
+}
+
+#[cfg(feature = "server")]
+impl Card {
     pub(super) fn read(plain: &[u8]) -> Option<Self> {
         serde_json::from_slice(plain).ok()
     }

@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 
 use super::{
     Claimed, Cursor, Digest, Ending, Error, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow,
-    Page, Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
+    Page, Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated, alive,
 };
 
 /// How a [`FlakyBackend`] behaves.
@@ -42,7 +42,8 @@ impl FlakyBackend {
         Self { inner, outage: Mutex::default(), calls: AtomicU64::new(0) }
     }
 
-    /// How many calls there were, answered or not.
+    /// How many calls there were, answered or not. The sign that a process serves from the store, which comes by itself, does not
+    /// count.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -54,6 +55,10 @@ impl FlakyBackend {
 
     async fn pass<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.answer(call).await
+    }
+
+    async fn answer<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         match outage {
             Outage::None => call.await,
@@ -78,6 +83,11 @@ macro_rules! pass_through {
             $(async fn $verb(&self, $($name: $kind),*) -> Result<$answer> {
                 self.pass(self.inner.$verb($($name),*)).await
             })*
+
+            async fn put_once(&self, digest: Digest, sealed: &[u8], ttl: Duration) -> Result<()> {
+                let call = self.inner.put_once(digest, sealed, ttl);
+                if digest == alive::sign() { self.answer(call).await } else { self.pass(call).await }
+            }
 
             fn watch(&self) -> BoxStream<'static, Signal> {
                 self.inner.watch()
@@ -104,7 +114,6 @@ pass_through! {
     release_lease(lease: &Lease) -> ();
     claim(digest: Digest, ttl: Duration) -> Claimed;
     unclaim(digest: Digest) -> ();
-    put_once(digest: Digest, sealed: &[u8], ttl: Duration) -> ();
     take_once(digest: Digest) -> Option<Vec<u8>>;
     remove_expired() -> u64;
     ping() -> ();

@@ -121,6 +121,12 @@ impl Keyring {
         blob.get(..SALT_AT).is_some_and(|header| header[0] == FORMAT && header[KEY_ID_AT..] == self.first.id)
     }
 
+    /// The ids of all keys, first that of the key that seals. Blobs name their key so: 8 hex digits.
+    #[cfg(feature = "server")]
+    pub(crate) fn key_ids(&self) -> Vec<String> {
+        self.keys().map(|key| hex(&key.id)).collect()
+    }
+
     /// The term for `parts` under the first key, which rows are written with.
     pub(crate) fn index_key(&self, parts: &[&[u8]]) -> IndexKey {
         self.first.index_key(parts)
@@ -140,6 +146,13 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys().map(|key| hex(&key.id))).finish()
     }
+}
+
+/// The id of the key that a blob names. Nothing for a blob of another format.
+#[cfg(feature = "server")]
+pub(crate) fn key_id_of(blob: &[u8]) -> Option<String> {
+    let header = blob.get(..SALT_AT).filter(|header| header[0] == FORMAT)?;
+    Some(hex(&header[KEY_ID_AT..]))
 }
 
 /// What a blob is sealed for; decides the key.

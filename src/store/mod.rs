@@ -11,11 +11,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+mod alive;
 mod endings;
 #[cfg(any(test, feature = "test-util"))]
 mod flaky;
 mod keyring;
 mod memory;
+#[cfg(feature = "server")]
+mod migrate;
 mod names;
 mod outcomes;
 mod rows;
@@ -29,15 +32,22 @@ mod sqlite;
 pub mod suite;
 mod sweep;
 
+pub(crate) use alive::show_until;
 pub use endings::{Ending, EndingTarget, Reason, Signal, TOMBSTONE_LIFE, Tombstone};
 #[cfg(any(test, feature = "test-util"))]
 pub use flaky::{FlakyBackend, Outage};
+#[cfg(feature = "server")]
+pub(crate) use keyring::key_id_of;
 pub use keyring::{Keyring, MasterKey};
 pub use memory::MemoryBackend;
+#[cfg(feature = "server")]
+pub(crate) use migrate::{Migrated, Place, migrate};
 pub use names::{Digest, IndexKey, SessionKey};
 pub use outcomes::{Claimed, Inserted, Lease, LeaseAfter, Replaced, Swapped, Taken, Updated};
 pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
+#[cfg(feature = "server")]
+pub(crate) use sealed::{TermEnding, TermTarget};
 pub(crate) use session_id::SessionId;
 pub(crate) use session_store::USER;
 #[cfg(feature = "sqlite")]
@@ -178,6 +188,20 @@ pub async fn open(url: &str) -> Result<Arc<dyn SessionBackend>> {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => Ok(Arc::new(SqliteBackend::open(path).await?)),
         _ => Err(Error::Unavailable(format!("this build knows {KNOWN_URLS}"))),
+    }
+}
+
+/// Opens a store that is there: unlike [`open`], makes no file where none is.
+///
+/// # Errors
+/// As [`open`].
+#[cfg(feature = "server")]
+pub(crate) async fn open_existing(url: &str) -> Result<Arc<dyn SessionBackend>> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !tokio::fs::try_exists(path).await.unwrap_or(true) => {
+            Err(Error::Unavailable(format!("{path}: there is no such file")))
+        }
+        _ => open(url).await,
     }
 }
 

@@ -20,6 +20,12 @@ use super::{
 use crate::clock::Timestamp;
 use crate::secret::{self, Secret};
 
+#[cfg(feature = "server")]
+mod searching;
+
+#[cfg(feature = "server")]
+pub(crate) use searching::{TermEnding, TermTarget};
+
 /// One frontend's view of the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct SealedStore {
@@ -87,6 +93,18 @@ impl SealedStore {
         timeout: Duration,
     ) -> Self {
         Self { backend, keyring, scope: Arc::new(scope), timeout }
+    }
+
+    /// Whose sessions it shows.
+    #[cfg(feature = "server")]
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The ids of the master keys, first that of the key that seals.
+    #[cfg(feature = "server")]
+    pub(crate) fn key_ids(&self) -> Vec<String> {
+        self.keyring.key_ids()
     }
 
     /// Writes a new session; see [`SessionBackend::insert`]. With `max_per_subject`, the oldest sessions of the same

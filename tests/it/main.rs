@@ -16,5 +16,6 @@ mod provider_outage;
 mod refresh;
 mod rejections;
 mod session;
+mod sessions_command;
 mod store_outage;
 mod transcript;

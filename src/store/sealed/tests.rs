@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{Ending, EndingTarget, FlakyBackend, MasterKey, MemoryBackend, Outage, Tombstone};
+use crate::store::{FlakyBackend, MasterKey, MemoryBackend, Outage};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const TERMS: &[Term<'static>] = &[Term::Subject("alice"), Term::Sid("s1")];
@@ -200,23 +200,47 @@ async fn terms_tell_kinds_issuers_and_clients_apart() {
     assert_eq!(keys.len(), 2 * terms.len());
 }
 
+#[cfg(feature = "server")]
 #[tokio::test]
-async fn an_ending_finds_rows_and_logins_by_their_terms() {
+async fn an_ending_finds_rows_and_logins_by_their_terms_under_every_key() {
     let backend = memory();
     let (before, after) = (store_on(&backend, &[1]), store_on(&backend, &[2, 1]));
-    let id = opened(&before).await;
-    let keys = after.index_keys(Term::Sid("s1"));
-    let issued_not_after = Timestamp::from_unix_seconds(1005);
-    let ending = Ending {
-        targets: keys.iter().map(|&key| EndingTarget { all_of: vec![key], issued_not_after: None }).collect(),
-        tombstones: keys.iter().map(|&term| Tombstone { term, issued_not_after }).collect(),
-        reason: Reason::ProviderLogout,
+    let ids = [opened(&before).await, opened(&after).await];
+    let other = Scope { client_id: "other".to_owned(), ..scope("shop") };
+    let other = SealedStore::new(backend.clone(), ring(&[2, 1]), other, MINUTE);
+    let elsewhere = opened(&other).await;
+    let end = async |all_of: &[Term<'_>], tombstones: &[(Term<'_>, Timestamp)]| {
+        let target = TermTarget { all_of, issued_not_after: Some(Timestamp::from_unix_seconds(1000)) };
+        let ending = TermEnding { targets: &[target], tombstones, reason: Reason::ProviderLogout };
+        after.end_matching(&ending).await.unwrap()
     };
-    assert_eq!(backend.end_matching(&ending).await.unwrap(), 1);
-    assert!(before.load(&id).await.unwrap().is_none());
+    for all_of in [&[][..], &[Term::Sid("s2")], &[Term::Subject("bob"), Term::Sid("s1")]] {
+        assert_eq!(end(all_of, &[]).await, 0);
+    }
+    assert_eq!(end(TERMS, &[(Term::Sid("s1"), Timestamp::from_unix_seconds(1005))]).await, 2);
+    for id in ids {
+        assert!(after.load(&id).await.unwrap().is_none());
+    }
+    assert!(other.load(&elsewhere).await.unwrap().is_some(), "another registration's terms are others");
     for replica in [before, after] {
         assert_eq!(replica.insert(&SessionId::random(), &new_session(), None).await.unwrap(), Inserted::Ended);
     }
+}
+
+#[cfg(feature = "server")]
+#[tokio::test]
+async fn a_card_opens_for_its_frontend_alone() {
+    use crate::store::Cursor;
+    let backend = memory();
+    let store = store_on(&backend, &[1]);
+    opened(&store).await;
+    let listed = store.list_matching(Term::Subject("alice")).await.unwrap();
+    assert_eq!(store.scan(Cursor::default()).await.unwrap().rows, listed);
+    assert_eq!(store_on(&backend, &[2, 1]).open_card(&listed[0]).unwrap().expose(), b"card");
+    assert!(is_unavailable(store_on(&backend, &[2]).open_card(&listed[0])));
+    let admin = SealedStore::new(backend.clone(), ring(&[1]), scope("admin"), MINUTE);
+    assert!(is_corrupt(admin.open_card(&listed[0])));
+    assert_eq!(admin.list_matching(Term::Subject("alice")).await.unwrap(), listed, "they share a registration");
 }
 
 #[tokio::test]

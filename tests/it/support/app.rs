@@ -1,6 +1,7 @@
 //! A Cloakroom with everything around it, on free ports.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub(crate) struct TestApp {
     pub(crate) clock: ManualClock,
     pub(crate) backend: Arc<dyn SessionBackend>,
     sources: LoadOptions,
+    environment: Vec<(String, String)>,
     running: Option<Running>,
     _spa: TempDir,
 }
@@ -131,22 +133,25 @@ impl Setup {
         if !self.routes.is_empty() {
             sources = sources.toml("cloakroom.toml", self.routes.replace("{api}", &api.url()));
         }
+        let mut environment = Vec::new();
         for (name, value) in defaults {
             if name == "CLOAKROOM_ROUTES" && !self.routes.is_empty() {
                 continue;
             }
             if !self.variables.iter().any(|(set, _)| set == name) {
-                sources = sources.variable(name, value);
+                environment.push((name.to_owned(), value));
             }
         }
         for (name, value) in &self.variables {
-            sources = sources.variable(
-                name.as_str(),
-                value.replace("{api}", &api.url()).replace("{issuer}", provider.issuer()).replace("{url}", &url),
-            );
+            let value =
+                value.replace("{api}", &api.url()).replace("{issuer}", provider.issuer()).replace("{url}", &url);
+            environment.push((name.clone(), value));
+        }
+        for (name, value) in &environment {
+            sources = sources.variable(name, value);
         }
         let running = Some(serve(&sources, self.backend.clone(), &clock, listener, self.handlers).await);
-        TestApp { url, provider, api, clock, backend: self.backend, sources, running, _spa: spa }
+        TestApp { url, provider, api, clock, backend: self.backend, sources, environment, running, _spa: spa }
     }
 }
 
@@ -168,16 +173,30 @@ impl TestApp {
         }
     }
 
-    /// Ends the program and starts it anew at the same place, with this store and this master key.
-    pub(crate) async fn restart(&mut self, backend: Arc<dyn SessionBackend>, key: &str) {
+    /// Ends the program.
+    pub(crate) async fn stop(&mut self) {
         let Running { shutdown, served } = self.running.take().unwrap();
         shutdown.cancel();
         served.await.unwrap().unwrap();
+    }
+
+    /// Ends the program if it runs, and starts it anew at the same place, with this store and this master key.
+    pub(crate) async fn restart(&mut self, backend: Arc<dyn SessionBackend>, key: &str) {
+        if self.running.is_some() {
+            self.stop().await;
+        }
         let port = Url::parse(&self.url).unwrap().port().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         self.sources = self.sources.clone().variable("CLOAKROOM_KEY", key);
         self.running = Some(serve(&self.sources, backend.clone(), &self.clock, listener, Router::new()).await);
         self.backend = backend;
+    }
+
+    /// The built program, configured by the variables this app was started with and no others.
+    pub(crate) fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+        program.env_clear().envs(self.environment.iter().cloned());
+        program
     }
 
     /// A browser without cookies.

@@ -1,0 +1,82 @@
+//! Sessions found without their cookie: by what they carry, or one after the other. They can be counted and ended, not opened.
+
+use super::{SealedStore, Term};
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+use crate::store::keyring::Purpose;
+use crate::store::{Cursor, Ending, EndingTarget, IndexKey, Listed, Page, Reason, Result, Tombstone};
+
+/// What to end within a provider and client, and what to end if it arrives late.
+#[derive(Clone, Copy)]
+pub(crate) struct TermEnding<'a> {
+    /// Sessions that carry all terms of any target go.
+    pub(crate) targets: &'a [TermTarget<'a>],
+    /// Logins in flight that carry this term, and whose ID token is not younger than this, do not come to life.
+    pub(crate) tombstones: &'a [(Term<'a>, Timestamp)],
+    /// What the ended sessions' tabs are told.
+    pub(crate) reason: Reason,
+}
+
+/// One kind of session to end.
+#[derive(Clone, Copy)]
+pub(crate) struct TermTarget<'a> {
+    /// A session must carry all of these. An empty list names none.
+    pub(crate) all_of: &'a [Term<'a>],
+    /// Logins younger than this stay.
+    pub(crate) issued_not_after: Option<Timestamp>,
+}
+
+impl SealedStore {
+    /// Ends every session of this provider and client that an ending names, whichever key it was sealed under, retired ones too; see
+    /// [`SessionBackend::end_matching`](crate::store::SessionBackend::end_matching). Answers how many.
+    ///
+    /// Frontends that share a registration share their terms: sessions of all of them end.
+    pub(crate) async fn end_matching(&self, ending: &TermEnding<'_>) -> Result<u64> {
+        let targets = ending.targets.iter().flat_map(|target| {
+            let under_each_key = self.under_each_key(target.all_of);
+            under_each_key.map(|all_of| EndingTarget { all_of, issued_not_after: target.issued_not_after })
+        });
+        let tombstones = ending.tombstones.iter().flat_map(|&(term, issued_not_after)| {
+            self.index_keys(term).into_iter().map(move |term| Tombstone { term, issued_not_after })
+        });
+        let ending = Ending { targets: targets.collect(), tombstones: tombstones.collect(), reason: ending.reason };
+        self.bounded(self.backend.end_matching(&ending)).await
+    }
+
+    /// Live sessions of this provider and client that carry `term`, oldest first.
+    pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
+        self.bounded(self.backend.list_matching(&self.index_keys(term))).await
+    }
+
+    /// Live sessions of every frontend, a page at a time.
+    pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
+        self.bounded(self.backend.scan(cursor)).await
+    }
+
+    /// Removes what has expired, of every frontend. Takes the time it needs, in small steps; answers how many rows went.
+    pub(crate) async fn remove_expired(&self) -> Result<u64> {
+        self.backend.remove_expired().await
+    }
+
+    /// Opens a session's card.
+    ///
+    /// # Errors
+    /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
+    pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
+        Ok(self.keyring.open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
+    }
+
+    /// One list of index keys per master key: a row carries terms of one key only.
+    fn under_each_key(&self, terms: &[Term<'_>]) -> impl Iterator<Item = Vec<IndexKey>> + use<> {
+        let mut by_key: Vec<Vec<IndexKey>> = Vec::new();
+        for term in terms {
+            for (nth, index_key) in self.index_keys(*term).into_iter().enumerate() {
+                match by_key.get_mut(nth) {
+                    Some(keys) => keys.push(index_key),
+                    None => by_key.push(vec![index_key]),
+                }
+            }
+        }
+        by_key.into_iter()
+    }
+}
