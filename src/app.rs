@@ -31,7 +31,7 @@ use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, 
 use crate::respond::{self, RequestId, RequestKind};
 use crate::routes::{self, Readiness};
 use crate::session::{CookiePolicy, Sessions};
-use crate::store::{self, Keyring, MasterKey, Scope, SealedStore, SessionBackend};
+use crate::store::{self, Breaker, Keyring, MasterKey, Scope, SealedStore, SessionBackend};
 use crate::tokens::{self, AccessTokens};
 use crate::{Error, tls};
 
@@ -172,6 +172,7 @@ impl CloakroomBuilder {
             config: &config,
             backend: &backend,
             keyring: &keyring,
+            breaker: Arc::new(Breaker::new(config.store.timeout)),
             client: proxy::Client::new(&tls),
             tls,
             clock: &clock,
@@ -227,6 +228,7 @@ struct Foundry<'a> {
     config: &'a Config,
     backend: &'a Arc<dyn SessionBackend>,
     keyring: &'a Arc<Keyring>,
+    breaker: Arc<Breaker>,
     client: proxy::Client,
     tls: Arc<rustls::ClientConfig>,
     clock: &'a Arc<dyn Clock>,
@@ -277,7 +279,7 @@ impl Foundry<'_> {
     }
 
     fn sealed(&self, options: &frontend::Options) -> SealedStore {
-        SealedStore::new(self.backend.clone(), self.keyring.clone(), scope(options), self.config.store.timeout)
+        SealedStore::new(self.backend.clone(), self.keyring.clone(), scope(options), self.breaker.clone())
     }
 
     /// The paths of frontends below this one.

@@ -169,7 +169,8 @@ impl Error {
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
             Self::ProviderUnavailable { retry_after, .. } => Some(whole_seconds(*retry_after)),
-            Self::Unavailable(_) => Some(whole_seconds(SOON)),
+            // A store that is back is noticed within a second.
+            Self::Unavailable(_) => Some(2),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 mod alive;
+mod breaker;
 mod endings;
 #[cfg(any(test, feature = "test-util"))]
 mod flaky;
@@ -33,6 +34,7 @@ pub mod suite;
 mod sweep;
 
 pub(crate) use alive::show_until;
+pub(crate) use breaker::Breaker;
 pub use endings::{Ending, EndingTarget, Reason, Signal, TOMBSTONE_LIFE, Tombstone};
 #[cfg(any(test, feature = "test-util"))]
 pub use flaky::{FlakyBackend, Outage};

@@ -1,4 +1,4 @@
-//! [`SealedStore`]: seals what goes into a [`SessionBackend`] and opens what comes out; bounds every call in time.
+//! [`SealedStore`]: seals what goes into a [`SessionBackend`] and opens what comes out; every call passes the breaker.
 //!
 //! One per frontend. Called by `session/` and `tokens/`, which know what the halves hold; this file knows where each blob belongs:
 //! the row's key, the frontend, and for the tokens half its version are authenticated with it, so a blob that was copied to another
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::keyring::{Keyring, Purpose};
 use super::{
-    Claimed, Digest, Error, IndexKey, Inserted, Lease, LeaseAfter, Limit, NewRow, Reason, Replaced, Reseal, Result,
+    Breaker, Claimed, Digest, IndexKey, Inserted, Lease, LeaseAfter, Limit, NewRow, Reason, Replaced, Reseal, Result,
     Row, SessionBackend, SessionId, SessionKey, Swapped, Taken, Updated,
 };
 use crate::clock::Timestamp;
@@ -32,7 +32,7 @@ pub(crate) struct SealedStore {
     backend: Arc<dyn SessionBackend>,
     keyring: Arc<Keyring>,
     scope: Arc<Scope>,
-    timeout: Duration,
+    breaker: Arc<Breaker>,
 }
 
 /// Whose sessions these are. Blobs are bound to the frontend, terms to the registration at the provider.
@@ -85,14 +85,14 @@ impl<'a> Term<'a> {
 }
 
 impl SealedStore {
-    /// A view of `backend`; a call that takes longer than `timeout` is [`Error::Unavailable`].
+    /// A view of `backend`; all views of one backend share the `breaker`, which bounds their calls in time and number.
     pub(crate) fn new(
         backend: Arc<dyn SessionBackend>,
         keyring: Arc<Keyring>,
         scope: Scope,
-        timeout: Duration,
+        breaker: Arc<Breaker>,
     ) -> Self {
-        Self { backend, keyring, scope: Arc::new(scope), timeout }
+        Self { backend, keyring, scope: Arc::new(scope), breaker }
     }
 
     /// Whose sessions it shows.
@@ -279,8 +279,7 @@ impl SealedStore {
     }
 
     async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let late = |_| Err(Error::Unavailable(format!("no answer within {:?}", self.timeout)));
-        tokio::time::timeout(self.timeout, call).await.unwrap_or_else(late)
+        self.breaker.call(call).await
     }
 
     fn new_row(&self, id: &SessionId, new: &NewSession<'_>) -> NewRow {

@@ -78,7 +78,9 @@ mod tests {
     use tower_sessions::SessionStore;
 
     use super::*;
-    use crate::store::{FlakyBackend, Keyring, LeaseAfter, MasterKey, MemoryBackend, NewSession, Outage, Scope};
+    use crate::store::{
+        Breaker, FlakyBackend, Keyring, LeaseAfter, MasterKey, MemoryBackend, NewSession, Outage, Scope,
+    };
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -87,7 +89,7 @@ mod tests {
         let keyring = Arc::new(Keyring::new(vec![MasterKey::generate()]).unwrap());
         let scope =
             Scope { frontend: "shop".to_owned(), issuer: "https://id.example".to_owned(), client_id: "c".to_owned() };
-        (SealedStore::new(backend.clone(), keyring, scope, MINUTE), backend)
+        (SealedStore::new(backend.clone(), keyring, scope, Arc::new(Breaker::new(MINUTE))), backend)
     }
 
     async fn opened(store: &SealedStore, session: &[u8]) -> Id {

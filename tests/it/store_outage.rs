@@ -1,9 +1,12 @@
 //! The store is down, slow, damaged or stolen: nobody is logged out, nobody is anonymous by mistake, and the file tells nothing.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::demo::faults::{self, Endpoint, Fault};
@@ -11,7 +14,10 @@ use cloakroom::store::{
     Cursor, FlakyBackend, LeaseAfter, MasterKey, MemoryBackend, Outage, SessionBackend, SessionKey, SqliteBackend,
     Swapped, Updated,
 };
-use http::{Method, StatusCode};
+use futures_util::future::join_all;
+use http::{Method, Request, StatusCode};
+use tokio::time::Instant;
+use tower::ServiceExt as _;
 
 use crate::support::{Browser, Page, TestApp, logs};
 
@@ -37,9 +43,19 @@ async fn only_session(app: &TestApp) -> SessionKey {
     rows[0].key
 }
 
+/// Waits until a call that needs the store is answered.
+async fn until_it_is_noticed(browser: &mut Browser) {
+    let noticed = tokio::time::timeout(Duration::from_secs(5), async {
+        while browser.fetch(Method::GET, "/bff/user?slide=false").await.status != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    noticed.await.expect("the store is back, and nobody notices");
+}
+
 fn assert_unavailable(page: &Page) {
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{} {}", page.url, page.text());
-    assert_eq!(page.header("retry-after"), Some("5"));
+    assert_eq!(page.header("retry-after"), Some("2"));
     assert_eq!(page.header("set-cookie"), None);
 }
 
@@ -73,13 +89,15 @@ async fn while_the_store_is_away_everything_is_503_and_then_everybody_is_still_t
         {
             assert_unavailable(&page);
             assert_eq!(page.page_slug(), "unavailable");
-            assert_eq!(page.cause(), format!("the store is unavailable: {seen}"));
+            let cause = page.cause();
+            assert!(cause.starts_with("the store is unavailable: ") && cause.ends_with(seen), "{cause}");
         }
         assert!(app.api_saw().is_empty());
         assert_eq!(app.grants("authorization_code"), 1);
         assert!(app.calls("/revoke").is_empty());
 
         backend.set(Outage::None);
+        until_it_is_noticed(&mut browser).await;
         assert_eq!(browser.session().cloned(), session);
         assert_eq!(arriving.cookies.names("localhost"), attempt);
         assert!(browser.is_logged_in().await);
@@ -161,6 +179,66 @@ async fn a_callback_whose_claim_was_lost_can_be_loaded_again() {
     backend.set(Outage::None);
     assert_eq!(browser.click(&callback).await.url.path(), "/cart");
     assert_eq!(app.grants("authorization_code"), 1);
+}
+
+/// A request of the app's page, for the router.
+fn request_of(browser: &Browser, method: &Method, path: &str) -> Request<Body> {
+    let cookie = browser.session().map(|cookie| format!("cloakroom-{}={}", browser.home.port().unwrap(), cookie.value));
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", browser.home.authority())
+        .header("origin", browser.home.origin().ascii_serialization())
+        .header("sec-fetch-site", "same-origin")
+        .header("x-csrf", "1")
+        .header("cookie", cookie.unwrap())
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50000))))
+        .body(Body::empty())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn ten_thousand_calls_of_a_store_that_hangs_are_503_at_once_and_few_reach_it() {
+    let (app, backend) = flaky().await;
+    let browser = app.logged_in("alice").await;
+    backend.set(Outage::Hangs);
+    let (router, before) = (app.router(), backend.calls());
+    let kinds = [
+        (Method::GET, "/bff/user"),
+        (Method::GET, "/api/x"),
+        (Method::GET, "/open/x"),
+        (Method::POST, "/bff/logout"),
+        (Method::GET, "/bff/user?slide=false"),
+    ];
+    // From here on time passes only while everybody waits.
+    tokio::time::pause();
+    let began = Instant::now();
+    let calls = kinds.iter().cycle().take(10_000).map(|(method, path)| {
+        let (router, request) = (router.clone(), request_of(&browser, method, path));
+        tokio::spawn(async move { router.oneshot(request).await.unwrap() })
+    });
+    for answer in join_all(calls).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["retry-after"], "2");
+        assert_eq!(answer.headers().get("set-cookie"), None);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    let reached = backend.calls() - before;
+    assert!((5..=1024 + 8).contains(&reached), "{reached} calls reached the store");
+    assert!(app.api_saw().is_empty());
+
+    backend.set(Outage::None);
+    let back = Instant::now();
+    loop {
+        let answer = router.clone().oneshot(request_of(&browser, &Method::GET, "/bff/user")).await.unwrap();
+        if answer.status() == StatusCode::OK {
+            break;
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert!(back.elapsed() <= Duration::from_millis(1100), "{:?}", back.elapsed());
+    assert_eq!(app.sessions().await, 1);
 }
 
 // Damage.

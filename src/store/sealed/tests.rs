@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{FlakyBackend, MasterKey, MemoryBackend, Outage};
+use crate::store::{Ending, EndingTarget, Error, FlakyBackend, MasterKey, MemoryBackend, Outage, Tombstone};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const TERMS: &[Term<'static>] = &[Term::Subject("alice"), Term::Sid("s1")];
@@ -13,8 +13,12 @@ fn scope(frontend: &str) -> Scope {
     Scope { frontend: frontend.to_owned(), issuer: "https://id.example".to_owned(), client_id: "shop".to_owned() }
 }
 
+fn breaker() -> Arc<Breaker> {
+    Arc::new(Breaker::new(MINUTE))
+}
+
 fn store_on(backend: &Arc<dyn SessionBackend>, masters: &[u8]) -> SealedStore {
-    SealedStore::new(backend.clone(), ring(masters), scope("shop"), MINUTE)
+    SealedStore::new(backend.clone(), ring(masters), scope("shop"), breaker())
 }
 
 fn memory() -> Arc<dyn SessionBackend> {
@@ -110,7 +114,7 @@ async fn a_blob_moved_to_another_row_or_half_is_corrupt() {
 async fn a_session_of_another_frontend_is_corrupt() {
     let backend = memory();
     let id = opened(&store_on(&backend, &[1])).await;
-    let admin = SealedStore::new(backend, ring(&[1]), scope("admin"), MINUTE);
+    let admin = SealedStore::new(backend, ring(&[1]), scope("admin"), breaker());
     assert!(is_corrupt(admin.load(&id).await));
 }
 
@@ -193,7 +197,7 @@ async fn terms_tell_kinds_issuers_and_clients_apart() {
     let backend = memory();
     let store = store_on(&backend, &[1]);
     let other = Scope { client_id: "other".to_owned(), ..scope("shop") };
-    let other = SealedStore::new(backend.clone(), ring(&[1]), other, MINUTE);
+    let other = SealedStore::new(backend.clone(), ring(&[1]), other, breaker());
     let terms = [Term::Subject("x"), Term::Sid("x"), Term::SubjectWithoutSid("x"), Term::Subject("y")];
     let keys: std::collections::BTreeSet<IndexKey> =
         terms.iter().flat_map(|term| [store.index_keys(*term), other.index_keys(*term)]).flatten().collect();
@@ -207,7 +211,7 @@ async fn an_ending_finds_rows_and_logins_by_their_terms_under_every_key() {
     let (before, after) = (store_on(&backend, &[1]), store_on(&backend, &[2, 1]));
     let ids = [opened(&before).await, opened(&after).await];
     let other = Scope { client_id: "other".to_owned(), ..scope("shop") };
-    let other = SealedStore::new(backend.clone(), ring(&[2, 1]), other, MINUTE);
+    let other = SealedStore::new(backend.clone(), ring(&[2, 1]), other, breaker());
     let elsewhere = opened(&other).await;
     let end = async |all_of: &[Term<'_>], tombstones: &[(Term<'_>, Timestamp)]| {
         let target = TermTarget { all_of, issued_not_after: Some(Timestamp::from_unix_seconds(1000)) };
@@ -238,7 +242,7 @@ async fn a_card_opens_for_its_frontend_alone() {
     assert_eq!(store.scan(Cursor::default()).await.unwrap().rows, listed);
     assert_eq!(store_on(&backend, &[2, 1]).open_card(&listed[0]).unwrap().expose(), b"card");
     assert!(is_unavailable(store_on(&backend, &[2]).open_card(&listed[0])));
-    let admin = SealedStore::new(backend.clone(), ring(&[1]), scope("admin"), MINUTE);
+    let admin = SealedStore::new(backend.clone(), ring(&[1]), scope("admin"), breaker());
     assert!(is_corrupt(admin.open_card(&listed[0])));
     assert_eq!(admin.list_matching(Term::Subject("alice")).await.unwrap(), listed, "they share a registration");
 }
@@ -276,7 +280,7 @@ async fn a_value_is_taken_once_with_its_handle_on_its_frontend() {
     assert!(store.take_once(handle.expose()).await.unwrap().is_none());
 
     let handle = store.put_once(b"value", MINUTE).await.unwrap();
-    let admin = SealedStore::new(backend, ring(&[1]), scope("admin"), MINUTE);
+    let admin = SealedStore::new(backend, ring(&[1]), scope("admin"), breaker());
     assert!(is_corrupt(admin.take_once(handle.expose()).await));
 }
 
@@ -289,7 +293,7 @@ async fn a_cookie_opens_under_its_name_on_its_frontend_only() {
     assert!(store_on(&backend, &[2, 1]).open_cookie("attempt-1", value.expose()).is_some());
     assert!(store.open_cookie("attempt-2", value.expose()).is_none());
     assert!(
-        SealedStore::new(backend, ring(&[1]), scope("admin"), MINUTE)
+        SealedStore::new(backend, ring(&[1]), scope("admin"), breaker())
             .open_cookie("attempt-1", value.expose())
             .is_none()
     );
@@ -301,21 +305,39 @@ async fn a_cookie_opens_under_its_name_on_its_frontend_only() {
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_unavailable_after_the_timeout() {
     let flaky = Arc::new(FlakyBackend::new(memory()));
-    let store = SealedStore::new(flaky.clone(), ring(&[1]), scope("shop"), Duration::from_millis(20));
-    let id = opened(&store).await;
+    let store = || {
+        let breaker = Arc::new(Breaker::new(Duration::from_millis(20)));
+        SealedStore::new(flaky.clone(), ring(&[1]), scope("shop"), breaker)
+    };
+    let id = opened(&store()).await;
     for outage in [Outage::Hangs, Outage::Unavailable] {
         flaky.set(outage);
-        assert!(is_unavailable(store.load(&id).await));
-        assert!(is_unavailable(store.insert(&id, &new_session(), None).await));
-        assert!(is_unavailable(store.swap_tokens(&id, 1, b"lost", LeaseAfter::Keep).await));
-        assert!(is_unavailable(store.claim(Digest::of("state"), MINUTE).await));
-        assert!(is_unavailable(store.put_once(b"value", MINUTE).await));
-        assert!(is_unavailable(store.ping().await));
+        assert!(is_unavailable(store().load(&id).await));
+        assert!(is_unavailable(store().insert(&id, &new_session(), None).await));
+        assert!(is_unavailable(store().swap_tokens(&id, 1, b"lost", LeaseAfter::Keep).await));
+        assert!(is_unavailable(store().claim(Digest::of("state"), MINUTE).await));
+        assert!(is_unavailable(store().put_once(b"value", MINUTE).await));
+        assert!(is_unavailable(store().ping().await));
     }
     flaky.set(Outage::LosesAnswers);
-    assert!(is_unavailable(store.swap_tokens(&id, 1, b"rotated", LeaseAfter::Keep).await));
+    assert!(is_unavailable(store().swap_tokens(&id, 1, b"rotated", LeaseAfter::Keep).await));
     flaky.set(Outage::None);
-    assert_eq!(store.load(&id).await.unwrap().unwrap().tokens().unwrap().expose(), b"rotated");
+    assert_eq!(store().load(&id).await.unwrap().unwrap().tokens().unwrap().expose(), b"rotated");
+}
+
+#[tokio::test]
+async fn views_of_one_store_share_its_breaker() {
+    let flaky = Arc::new(FlakyBackend::new(memory()));
+    let breaker = breaker();
+    let view = |frontend| SealedStore::new(flaky.clone(), ring(&[1]), scope(frontend), breaker.clone());
+    let (shop, admin) = (view("shop"), view("admin"));
+    flaky.set(Outage::Unavailable);
+    for _ in 0..10 {
+        assert!(is_unavailable(shop.ping().await));
+    }
+    let asked = flaky.calls();
+    assert!(is_unavailable(admin.ping().await));
+    assert_eq!(flaky.calls(), asked);
 }
 
 #[cfg(feature = "sqlite")]

@@ -41,6 +41,7 @@ pub(crate) struct TestApp {
 struct Running {
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
+    router: Router,
 }
 
 /// How a test wants its app.
@@ -175,7 +176,7 @@ impl TestApp {
 
     /// Ends the program.
     pub(crate) async fn stop(&mut self) {
-        let Running { shutdown, served } = self.running.take().unwrap();
+        let Running { shutdown, served, .. } = self.running.take().unwrap();
         shutdown.cancel();
         served.await.unwrap().unwrap();
     }
@@ -197,6 +198,11 @@ impl TestApp {
         let mut program = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
         program.env_clear().envs(self.environment.iter().cloned());
         program
+    }
+
+    /// What the public listener answers, without a listener.
+    pub(crate) fn router(&self) -> Router {
+        self.running.as_ref().unwrap().router.clone()
     }
 
     /// A browser without cookies.
@@ -277,9 +283,10 @@ async fn serve(
     let builder =
         Cloakroom::builder(config).backend(backend).clock(Arc::new(clock.clone())).handlers("default", handlers);
     let built = builder.build().await.unwrap();
+    let router = built.router();
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(built.serve(listener, None, shutdown.clone().cancelled_owned()));
-    Running { shutdown, served }
+    Running { shutdown, served, router }
 }
 
 /// A small SPA in a directory of its own.
