@@ -35,14 +35,18 @@ impl<S: Sync> FromRequestParts<S> for UserSession {
 impl<S: Sync> OptionalFromRequestParts<S> for UserSession {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
         let frontend = parts.extensions.get::<Frontend>().cloned();
         let frontend = frontend.ok_or(Error::Internal("a handler stands outside the session layer"))?;
         let Some(session) = parts.extensions.get::<Session>() else { return Ok(None) };
         match session.get::<Self>(USER).await {
             Ok(user) => Ok(user.filter(|user| frontend.sessions().is_live(user))),
-            // What does not open is ended where it is read for its tokens; here it is no session.
-            Err(SessionError::SerdeJson(_) | SessionError::Store(session_store::Error::Decode(_))) => Ok(None),
+            // What does not open is ended, and that is done where whole sessions are read.
+            Err(SessionError::SerdeJson(_) | SessionError::Store(session_store::Error::Decode(_))) => {
+                let id = SessionRef::from_request_parts(parts, state).await?.0;
+                let Some(id) = id else { return Ok(None) };
+                Ok(frontend.sessions().load(id).await?.map(|loaded| loaded.user))
+            }
             Err(SessionError::Store(session_store::Error::Backend(cause) | session_store::Error::Encode(cause))) => {
                 Err(store::Error::Unavailable(cause).into())
             }

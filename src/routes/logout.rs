@@ -17,7 +17,7 @@ use crate::frontend::Frontend;
 use crate::guard::csrf::{self, Class};
 use crate::guard::session::SessionRef;
 use crate::secret::{self, Secret, exposed};
-use crate::store::Reason;
+use crate::store::{self, Reason};
 
 /// With the custom header it is a call and is answered in JSON, where no token may be: the provider's URL waits behind a one-time
 /// handle. Without it it is a form, and goes there at once; a script that forgot the header does not.
@@ -114,9 +114,17 @@ async fn behind_handle(frontend: &Frontend, url: &Secret<String>) -> Result<Stri
     })
 }
 
-/// The provider's URL behind a handle, if it is unused and young.
+/// The provider's URL behind a handle, if it is unused and young. One that does not open is used up, as if it had never been.
 pub(super) async fn behind(frontend: &Frontend, handle: &str) -> Result<Option<Secret<String>>, Error> {
-    let Some(plain) = frontend.sessions().store().take_once(handle).await? else { return Ok(None) };
+    let plain = match frontend.sessions().store().take_once(handle).await {
+        Ok(Some(plain)) => plain,
+        Ok(None) => return Ok(None),
+        Err(error @ store::Error::Corrupt(_)) => {
+            tracing::error!(%error, "the provider's session was not ended");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let waiting: Option<Waiting> = serde_json::from_slice(plain.expose()).ok();
     Ok(waiting.filter(|waiting| frontend.now() < waiting.until).map(|waiting| waiting.url))
 }

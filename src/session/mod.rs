@@ -163,8 +163,7 @@ impl Sessions {
             Ok(None) => return Ok(None),
             Ok(Some(loaded)) => loaded,
             Err(store::Error::Corrupt(what)) => {
-                tracing::error!(session = %id.key().tag(), what, "a session does not open and is ended");
-                self.store.remove_key(id.key(), Reason::Unreadable).await?;
+                self.end_unreadable(id.key(), what).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -176,10 +175,11 @@ impl Sessions {
         Ok(Some(loaded))
     }
 
-    /// Notes that a session was used: at most once per twentieth of the idle time, and never for a retired one.
+    /// Notes that a session was used: at most once per twentieth of the idle time, and never for a retired one. One of which a part
+    /// does not open when it is sealed anew is ended here; like one that ended meanwhile it was let in before.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable` only.
     pub(crate) async fn touch(&self, loaded: &mut Loaded) -> Result<(), store::Error> {
         let now = self.now();
         if loaded.opened.retired || now.since(loaded.user.last_seen_at()) < self.options.idle / 20 {
@@ -187,9 +187,11 @@ impl Sessions {
         }
         let seen = loaded.user.seen_at(now);
         let life = self.row_life(&seen);
-        // A session that ended meanwhile stays ended; this request was let in before.
-        if self.store.touch(&loaded.opened, &seen.write(), life, &terms(&seen)).await? == Updated::Updated {
-            loaded.user = seen;
+        match self.store.touch(&loaded.opened, &seen.write(), life, &terms(&seen)).await {
+            Ok(Updated::Updated) => loaded.user = seen,
+            Ok(Updated::Moved | Updated::Gone) => {}
+            Err(store::Error::Corrupt(what)) => self.end_unreadable(loaded.key(), what).await?,
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -197,16 +199,13 @@ impl Sessions {
     /// Ends a session, and the predecessor it may have. Answers its newest tokens, so that they can be revoked.
     ///
     /// # Errors
-    /// `Unavailable`: nothing is ended.
+    /// `Unavailable`: the session has not ended, or nobody knows.
     pub(crate) async fn end(&self, loaded: &Loaded, reason: Reason) -> Result<Option<TokenSet>, store::Error> {
-        let removed = match self.store.remove(&loaded.id, reason).await {
-            // It was read a moment ago and does not open now; it is gone all the same.
-            Err(store::Error::Corrupt(_)) => None,
-            removed => removed?,
-        };
+        // First, so that who is told of an outage here still has the session to end.
         if let Some(predecessor) = loaded.user.predecessor() {
             self.store.remove_key(predecessor, reason).await?;
         }
+        let removed = self.store.remove(&loaded.id, reason).await?;
         tracing::info!(session = %loaded.opened.key.tag(), ?reason, "session ended");
         Ok(removed.as_ref().and_then(tokens_of))
     }
@@ -260,6 +259,14 @@ impl Sessions {
             Replaced::Ended => Err(EstablishError::Ended),
             Replaced::Exists => Err(id_collision()),
         }
+    }
+
+    /// Of callers that come upon the row at the same time the one that ends it tells the log.
+    async fn end_unreadable(&self, key: SessionKey, what: &'static str) -> Result<(), store::Error> {
+        if self.store.remove_key(key, Reason::Unreadable).await? {
+            tracing::error!(session = %key.tag(), what, "a session does not open and is ended");
+        }
+        Ok(())
     }
 
     /// Rows outlive their limits a little, so that it is our clock that judges them.

@@ -26,6 +26,8 @@ pub enum Outage {
     LosesAnswers,
     /// Every call is done, after a while.
     Slow,
+    /// Reading works; every call that would write is answered `Unavailable` and does nothing.
+    ReadOnly,
 }
 
 /// Another store, and a switch for its outages. Signals always pass.
@@ -53,7 +55,7 @@ impl FlakyBackend {
         *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
     }
 
-    async fn pass<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn pass<T>(&self, verb: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.answer(call).await
     }
@@ -62,7 +64,8 @@ impl FlakyBackend {
         let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         match outage {
             Outage::None => call.await,
-            Outage::Unavailable => Err(Error::Unavailable("simulated outage".to_owned())),
+            Outage::ReadOnly if READING.contains(&verb) => call.await,
+            Outage::Unavailable | Outage::ReadOnly => Err(Error::Unavailable("simulated outage".to_owned())),
             Outage::Hangs => std::future::pending().await,
             Outage::LosesAnswers => {
                 call.await?;
@@ -81,7 +84,7 @@ macro_rules! pass_through {
         #[async_trait]
         impl SessionBackend for FlakyBackend {
             $(async fn $verb(&self, $($name: $kind),*) -> Result<$answer> {
-                self.pass(self.inner.$verb($($name),*)).await
+                self.pass(stringify!($verb), self.inner.$verb($($name),*)).await
             })*
 
             async fn put_once(&self, digest: Digest, sealed: &[u8], ttl: Duration) -> Result<()> {
@@ -119,4 +122,5 @@ pass_through! {
     ping() -> ();
 }
 
+const READING: [&str; 5] = ["load", "list_matching", "scan", "export", "ping"];
 const SLOW: Duration = Duration::from_millis(50);

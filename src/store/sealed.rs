@@ -196,10 +196,11 @@ impl SealedStore {
         self.bounded(self.backend.swap_tokens(id.key(), expected, &sealed, lease)).await
     }
 
-    /// Ends a session, also a retired one, and answers it as it was last. `Corrupt` if it does not open; it has ended all the same.
+    /// Ends a session, also a retired one, and answers it as it was last. Nothing if there was none, or if it does not open: it has
+    /// ended all the same, and who is told of an outage would not know.
     pub(crate) async fn remove(&self, id: &SessionId, reason: Reason) -> Result<Option<Opened>> {
         let row = self.bounded(self.backend.remove(id.key(), reason)).await?;
-        row.map(|row| self.open(id, row)).transpose()
+        Ok(row.and_then(|row| self.open(id, row).ok()))
     }
 
     /// Ends a session of which only the key is known, also a retired one. Whether there was one.

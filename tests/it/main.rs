@@ -8,6 +8,7 @@ mod admin;
 mod api;
 mod attacks;
 mod csrf;
+mod damage;
 mod embedding;
 mod layers;
 mod login;

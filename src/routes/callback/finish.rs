@@ -12,7 +12,7 @@ use crate::frontend::Frontend;
 use crate::guard::session::SessionRef;
 use crate::oidc::{self, AuthorizationResponse, ResponseReason};
 use crate::routes::{login, see_other, see_other_here};
-use crate::session::{Attempt, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
+use crate::session::{Attempt, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
 use crate::store::{Claimed, Digest};
 
 /// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Five walks".
@@ -132,7 +132,10 @@ impl Callback<'_> {
             Err(error) => return Err(Failed::over(error.into())),
         };
         let established = sessions.establish(authenticated, attempt.remember, self.current.as_ref()).await;
-        let Established { id, user, displaced } = established.map_err(|error| Failed::over(error.into()))?;
+        let Established { id, user, displaced } = established.map_err(|error| match error {
+            EstablishError::Store(error) => Failed::of_store(error),
+            error => Failed::over(error.into()),
+        })?;
         if let Some(tokens) = displaced {
             frontend.revoke_detached(tokens);
         }

@@ -143,8 +143,18 @@ async fn a_flipped_bit_is_corrupt_and_an_unknown_key_is_unavailable() {
     *row.session.last_mut().unwrap() ^= 1;
     copy(&backend, row, &id).await;
     assert!(is_corrupt(store.load(&id).await));
-    assert!(is_corrupt(store.remove(&id, Reason::Unreadable).await));
+    assert!(store.remove(&id, Reason::Unreadable).await.unwrap().is_none());
     assert!(store.load(&id).await.unwrap().is_none(), "it has ended all the same");
+}
+
+#[tokio::test]
+async fn removing_what_was_sealed_under_a_key_not_known_here_is_no_outage() {
+    let backend = memory();
+    let id = opened(&store_on(&backend, &[1])).await;
+    let behind = store_on(&backend, &[2]);
+    assert!(is_unavailable(behind.load(&id).await));
+    assert!(behind.remove(&id, Reason::Logout).await.unwrap().is_none());
+    assert!(behind.load(&id).await.unwrap().is_none());
 }
 
 #[tokio::test]
