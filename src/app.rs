@@ -26,6 +26,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
 use crate::guard::{self, access_log, forwarded};
+use crate::metric::{self, Exporter};
 use crate::oidc::{Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
 use crate::respond::{self, RequestId, RequestKind};
@@ -53,6 +54,7 @@ pub struct CloakroomBuilder {
     backend: Option<Arc<dyn SessionBackend>>,
     clock: Arc<dyn Clock>,
     handlers: HashMap<String, Router>,
+    exporter: Option<Exporter>,
 }
 
 /// Why a Cloakroom could not be put together.
@@ -99,7 +101,13 @@ impl BuildError {
 impl Cloakroom {
     /// Starts from a checked configuration.
     pub fn builder(config: Config) -> CloakroomBuilder {
-        CloakroomBuilder { config, backend: None, clock: Arc::new(SystemClock), handlers: HashMap::new() }
+        CloakroomBuilder {
+            config,
+            backend: None,
+            clock: Arc::new(SystemClock),
+            handlers: HashMap::new(),
+            exporter: None,
+        }
     }
 
     /// Everything the public listener answers: `/bff/*`, proxied routes and the SPA of every frontend. A request must carry its
@@ -150,12 +158,28 @@ impl CloakroomBuilder {
         self
     }
 
+    /// Has the admin listener answer `GET /metrics` with what `exporter` writes, in the Prometheus text format; without one it is a
+    /// 404. The metrics (`docs/operating.md`) go through the `metrics` facade: install your recorder before [`build`](Self::build).
+    ///
+    /// ```no_run
+    /// # use cloakroom::{Cloakroom, config::Config};
+    /// # fn embed(config: Config, recorder: std::sync::Arc<std::sync::Mutex<String>>) {
+    /// let builder = Cloakroom::builder(config).metrics(move || recorder.lock().unwrap().clone());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(mut self, exporter: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.exporter = Some(Exporter(Arc::new(exporter)));
+        self
+    }
+
     /// Opens the store and makes every frontend ready. Providers are discovered on first use, so they may be down.
     ///
     /// # Errors
     /// See [`BuildError`].
     pub async fn build(self) -> Result<Cloakroom, BuildError> {
-        let Self { config, backend, clock, mut handlers } = self;
+        let Self { config, backend, clock, mut handlers, exporter } = self;
+        metric::describe();
         let known = |id: &String| config.frontends.iter().any(|frontend| frontend.id == *id);
         if let Some(unknown) = handlers.keys().find(|id| !known(id)) {
             return Err(BuildError::NoSuchFrontend(unknown.clone()));
@@ -186,6 +210,7 @@ impl CloakroomBuilder {
             store: foundry.sealed(&config.frontends[0]),
             providers: foundry.providers.into_values().collect(),
             stopping: stopping.clone(),
+            exporter,
         };
         let admin = routes::admin(readiness, config.server.hosts.clone().into(), voice.clone());
         let frontends = frontends.into_iter().map(|frontend| {

@@ -112,7 +112,8 @@ fn load(file: Option<&Path>) -> Result<Config, Failed> {
 
 fn serve(config: Config) -> Result<(), Failed> {
     log(config.server.log, config.server.log_level.as_deref())?;
-    runtime()?.block_on(app::serve(config)).map_err(|error| Failed::to_serve(&error))
+    let exporter = telemetry::record_metrics().map_err(Failed::told)?;
+    runtime()?.block_on(app::serve(config, exporter)).map_err(|error| Failed::to_serve(&error))
 }
 
 #[cfg(feature = "demo")]

@@ -61,7 +61,7 @@
 //! | Feature | Default | Adds |
 //! |---|---|---|
 //! | `sqlite` | yes | the store `sqlite:PATH` |
-//! | `server` | yes | the program: command line and log lines |
+//! | `server` | yes | the program: command line, log lines, recorder of metrics |
 //! | `demo` | yes | `cloakroom demo`: a development provider, an echo API and an app, on loopback |
 //! | `test-util` | no | a clock that is moved by hand, a store that fails on command, the store suite |
 //!
@@ -80,6 +80,7 @@ pub mod tokens;
 
 mod error;
 mod guard;
+mod metric;
 mod respond;
 mod routes;
 mod server;

@@ -1,13 +1,15 @@
-//! Log lines: text for people or JSON for machines, on standard error. The library never installs a subscriber; the program does, here.
+//! Log lines, text for people or JSON for machines, on standard error; and the recorder of metrics. The library installs neither a
+//! subscriber nor a recorder; the program does, here.
 
 use std::io::{self, IsTerminal as _};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 
-/// Why there are no log lines.
+/// Why there are no log lines or metrics.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,6 +19,9 @@ pub enum Error {
     /// This process has a subscriber already.
     #[error("log lines go elsewhere already")]
     Installed(#[source] tracing_subscriber::util::TryInitError),
+    /// This process has a recorder already.
+    #[error("metrics go elsewhere already")]
+    Recorder(#[source] metrics_exporter_prometheus::BuildError),
 }
 
 /// Installs the subscriber. `level` is laid over the default: `debug`, or `target=level` with commas between.
@@ -30,6 +35,16 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), Error> {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).finish().try_init(),
     };
     installed.map_err(Error::Installed)
+}
+
+/// Installs the recorder, and answers what writes out what it holds, in the Prometheus text format. Nothing here is a histogram, so
+/// no upkeep is needed between scrapes.
+///
+/// # Errors
+/// `Recorder` on a second call.
+pub fn record_metrics() -> Result<impl Fn() -> String + Send + Sync, Error> {
+    let handle = PrometheusBuilder::new().install_recorder().map_err(Error::Recorder)?;
+    Ok(move || handle.render())
 }
 
 fn filter(level: Option<&str>) -> Result<EnvFilter, Error> {

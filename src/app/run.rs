@@ -6,18 +6,21 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::serve::acceptor;
-use super::{BuildError, Cloakroom, ServeError, keys, scope};
+use super::{BuildError, Cloakroom, CloakroomBuilder, ServeError, keys, scope};
 use crate::config::Config;
 use crate::session::Upkeep;
-use crate::store::{self, Keyring, MemoryBackend, SealedStore};
+use crate::store::{self, Breaker, Keyring, MemoryBackend, SealedStore};
 
-/// Runs until SIGTERM or ctrl-C, then lets requests under way finish.
+/// Runs until SIGTERM or ctrl-C, then lets requests under way finish. `exporter` writes out the metrics.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing is served then.
-pub(crate) async fn serve(config: Config) -> Result<(), ServeError> {
+pub(crate) async fn serve(
+    config: Config,
+    exporter: impl Fn() -> String + Send + Sync + 'static,
+) -> Result<(), ServeError> {
     let listener = listen(config.server.listen).await?;
-    serve_on(config, listener, until_told()).await
+    run(Cloakroom::builder(config).metrics(exporter), listener, until_told()).await
 }
 
 /// The same on a listener that is there already, until `shutdown`.
@@ -29,11 +32,19 @@ pub(crate) async fn serve_on(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let admin = match config.server.admin_listen {
+    run(Cloakroom::builder(config), listener, shutdown).await
+}
+
+async fn run(
+    builder: CloakroomBuilder,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let admin = match builder.config.server.admin_listen {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    Cloakroom::builder(config).build().await?.serve(listener, admin, shutdown).await
+    builder.build().await?.serve(listener, admin, shutdown).await
 }
 
 /// Puts everything together that does not need the store, and serves nothing.
@@ -53,7 +64,8 @@ pub(crate) async fn rehearse(config: Config) -> Result<(), ServeError> {
 pub(crate) async fn upkeep(config: &Config) -> Result<Upkeep, BuildError> {
     let keyring = Arc::new(Keyring::new(keys(config)?).ok_or(BuildError::NoKey)?);
     let backend = store::open_existing(&config.store.url).await?;
-    let sealed = |options| SealedStore::new(backend.clone(), keyring.clone(), scope(options), config.store.timeout);
+    let breaker = Arc::new(Breaker::new(config.store.timeout));
+    let sealed = |options| SealedStore::new(backend.clone(), keyring.clone(), scope(options), breaker.clone());
     Ok(Upkeep::new(config.frontends.iter().map(sealed).collect()))
 }
 

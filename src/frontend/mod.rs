@@ -15,6 +15,7 @@ pub(crate) use select::{FrontendTable, Selected};
 
 use crate::clock::Timestamp;
 use crate::guard::csrf::Proof;
+use crate::metric;
 use crate::oidc::{ClientOptions, ProviderOptions, RelyingParty, TokenSet};
 use crate::proxy::{RouteOptions, RouteTable};
 use crate::respond::Voice;
@@ -110,6 +111,7 @@ struct Inner {
     parts: Parts,
     after_logout: ReturnTo,
     voice: Voice,
+    requests: metric::Requests,
     tasks: TaskTracker,
 }
 
@@ -146,7 +148,8 @@ impl Frontend {
         let place = Place { frontend: &options.url, base_path: &options.base_path, is_taken: &is_taken };
         let after_logout =
             ReturnTo::parse(&options.after_logout, place).unwrap_or_else(|| ReturnTo::start(&options.url));
-        Self(Arc::new(Inner { origin, after_logout, voice, tasks: TaskTracker::new(), options, parts }))
+        let requests = metric::Requests::of(&options.id);
+        Self(Arc::new(Inner { origin, after_logout, voice, requests, tasks: TaskTracker::new(), options, parts }))
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -192,6 +195,11 @@ impl Frontend {
 
     pub(crate) fn voice(&self) -> &Voice {
         &self.0.voice
+    }
+
+    /// Counts its requests.
+    pub(crate) fn requests(&self) -> &metric::Requests {
+        &self.0.requests
     }
 
     pub(crate) fn now(&self) -> Timestamp {

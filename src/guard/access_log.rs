@@ -11,6 +11,7 @@ use tracing::Level;
 
 use crate::Error;
 use crate::frontend::Frontend;
+use crate::metric;
 use crate::respond::RequestId;
 use crate::secret;
 use crate::store::SessionKey;
@@ -22,7 +23,7 @@ pub(crate) struct Noted {
     pub(crate) session: Option<SessionKey>,
 }
 
-/// Names the request and writes its line when the answer's head is ready.
+/// Names the request, counts it and writes its line when the answer's head is ready.
 pub(crate) async fn log(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id: Arc<str> = format!("{:016x}", u64::from_be_bytes(secret::random())).into();
@@ -31,11 +32,13 @@ pub(crate) async fn log(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let error = response.extensions().get::<Arc<Error>>().cloned();
     let noted = response.extensions().get::<Noted>().cloned();
+    let status = response.status().as_u16();
+    noted.as_ref().map_or_else(|| metric::answered_nobody(status), |noted| noted.frontend.requests().answered(status));
     write(&Line {
         id: &id,
         method: method.as_str(),
         path: &path,
-        status: response.status().as_u16(),
+        status,
         micros: started.elapsed().as_micros(),
         frontend: noted.as_ref().map_or("-", |noted| noted.frontend.id()),
         session: noted.as_ref().and_then(|noted| noted.session).map(|key| key.tag()),

@@ -38,7 +38,7 @@ pub(super) async fn get(
             let (of, headers, query) = (frontend.clone(), parts.headers.clone(), query.to_owned());
             // A code is used once, and what it brought must be stored or given back; other tabs wait for the end of it.
             let finished = async move { finish(&of, session, &headers, &query, hop).await };
-            frontend.see_through(finished).await.ok_or(Error::Internal("a login panicked"))?
+            frontend.see_through(finished).await.ok_or(Error::Internal("a login panicked"))
         }
     }
 }

@@ -1,27 +1,32 @@
-//! The admin listener: `/healthz` (the process is alive), `/readyz` (it takes requests, and the store answers).
+//! The admin listener: `/healthz` (the process is alive), `/readyz` (it takes requests, and the store answers), `/metrics`.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use axum::routing::get;
-use http::StatusCode;
+use http::{StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
+use crate::Error;
 use crate::guard::authority::{self, Hosts};
+use crate::metric::Exporter;
 use crate::oidc::Provider;
 use crate::respond::{self, Voice};
 use crate::store::SealedStore;
 
-/// What `/readyz` looks at.
+/// What `/readyz` and `/metrics` look at.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     pub(crate) store: SealedStore,
     pub(crate) providers: Arc<[Arc<Provider>]>,
     /// Is cancelled when the program is told to stop.
     pub(crate) stopping: CancellationToken,
+    /// None if nobody reads what is counted.
+    pub(crate) exporter: Option<Exporter>,
 }
 
 /// Everything the admin listener answers. Providers that are down do not make us unready: sessions go on without them.
@@ -29,6 +34,7 @@ pub(crate) fn admin(readiness: Readiness, hosts: Hosts, voice: Voice) -> Router 
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .with_state(readiness)
         .layer(from_fn_with_state(hosts, authority::inner_listener))
         .layer(from_fn_with_state(voice, respond::render))
@@ -41,6 +47,11 @@ async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) ->
         text.extend(readiness.providers.iter().map(|provider| line(provider)));
     }
     (status, text)
+}
+
+async fn metrics(State(readiness): State<Readiness>) -> Result<impl IntoResponse, Error> {
+    let Exporter(text) = readiness.exporter.ok_or(Error::RouteNotFound)?;
+    Ok(([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], text()))
 }
 
 async fn judge(readiness: &Readiness) -> (StatusCode, String) {
@@ -60,3 +71,6 @@ fn line(provider: &Provider) -> String {
     let state = if provider.metadata_at_hand().is_some() { "discovered" } else { "not discovered yet" };
     format!("provider {}: {state}\n", provider.name())
 }
+
+/// Prometheus exposition formats, "Text format".
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

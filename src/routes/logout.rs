@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::frontend::Frontend;
 use crate::guard::csrf::{self, Class};
 use crate::guard::session::SessionRef;
+use crate::metric;
 use crate::secret::{self, Secret, exposed};
 use crate::store::{self, Reason};
 
@@ -93,6 +94,7 @@ async fn end_here(frontend: &Frontend, session: SessionRef, is_local: bool) -> R
     };
     let Some(loaded) = loaded else { return Ok(None) };
     let tokens = sessions.end(&loaded, Reason::Logout).await?.unwrap_or_else(|| loaded.tokens().clone());
+    metric::logout(frontend.id());
     let id_token = tokens.id_token.clone();
     frontend.revoke_detached(tokens);
     if is_local {

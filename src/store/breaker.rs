@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use super::{Error, Result};
+use crate::metric;
 
 /// One per store and process; see the module. All calls of [`SealedStore`](super::SealedStore)s go through it.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Breaker {
     /// Is there while open.
     outage: Mutex<Option<Outage>>,
     places: Semaphore,
+    counts: metric::Store,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl Breaker {
             failures: AtomicU32::new(0),
             outage: Mutex::new(None),
             places: Semaphore::new(PLACES),
+            counts: metric::Store::new(),
         }
     }
 
@@ -59,6 +62,14 @@ impl Breaker {
     /// # Errors
     /// Those of the call; `Unavailable` if it is late, if too many calls are under way, or at once while the breaker is open.
     pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let answer = self.pass(call).await;
+        if matches!(answer, Err(Error::Unavailable(_))) {
+            self.counts.unavailable();
+        }
+        answer
+    }
+
+    async fn pass<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let pass = self.admit().await?;
         let late = |_| Err(Error::Unavailable(format!("no answer within {:?}", self.timeout)));
         let answer = timeout(self.timeout, call).await.unwrap_or_else(late);
@@ -114,6 +125,7 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
         if let Some(over) = outage.take() {
             self.generation.store(generation + 1, Ordering::Relaxed);
+            self.counts.closed();
             tracing::info!(after = ?over.since.elapsed(), "the store answers again");
         }
     }
@@ -134,6 +146,7 @@ impl Breaker {
         let next_probe = since + SHORTEST_PAUSE;
         *outage = Some(Outage { since, cause: cause.to_owned(), pause: SHORTEST_PAUSE, next_probe });
         self.generation.store(generation + 1, Ordering::Relaxed);
+        self.counts.opened();
         tracing::warn!(cause, "the store does not answer; until it does, it is asked at most once a second");
     }
 

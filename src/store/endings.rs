@@ -66,6 +66,24 @@ pub enum Reason {
     Unreadable,
 }
 
+impl Reason {
+    /// The same words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::ReplacedByOtherUser => "replaced-by-other-user",
+            Self::Expired => "expired",
+            Self::ProviderLogout => "provider-logout",
+            Self::RefreshRefused => "refresh-refused",
+            Self::RefreshLost => "refresh-lost",
+            Self::ByUser => "by-user",
+            Self::Limit => "limit",
+            Self::Admin => "admin",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -18,6 +18,7 @@ use super::{
     Row, SessionBackend, SessionId, SessionKey, Swapped, Taken, Updated,
 };
 use crate::clock::Timestamp;
+use crate::metric;
 use crate::secret::{self, Secret};
 
 #[cfg(feature = "server")]
@@ -116,7 +117,11 @@ impl SealedStore {
         max_per_subject: Option<NonZeroU32>,
     ) -> Result<Inserted> {
         let (row, limit) = (self.new_row(id, new), self.limit(new, max_per_subject));
-        self.bounded(self.backend.insert(id.key(), &row, limit.as_ref())).await
+        let inserted = self.bounded(self.backend.insert(id.key(), &row, limit.as_ref())).await?;
+        if let Inserted::Inserted { evicted } = &inserted {
+            metric::sessions_ended(Reason::Limit.as_str(), evicted.len());
+        }
+        Ok(inserted)
     }
 
     /// Writes a new session in place of `old`; see [`SessionBackend::replace`]. What comes back of the old row opens with
@@ -130,7 +135,14 @@ impl SealedStore {
         max_per_subject: Option<NonZeroU32>,
     ) -> Result<Replaced> {
         let (row, limit) = (self.new_row(id, new), self.limit(new, max_per_subject));
-        self.bounded(self.backend.replace(old, retire, id.key(), &row, limit.as_ref())).await
+        let replaced = self.bounded(self.backend.replace(old, retire, id.key(), &row, limit.as_ref())).await?;
+        if let Replaced::Replaced { old, evicted } = &replaced {
+            metric::sessions_ended(Reason::Limit.as_str(), evicted.len());
+            if retire.is_zero() {
+                count_ended(old.as_ref(), Reason::ReplacedByOtherUser);
+            }
+        }
+        Ok(replaced)
     }
 
     /// Reads a session, retired or not: one read of the backend. The session half is opened here, the tokens half when it is asked
@@ -200,17 +212,24 @@ impl SealedStore {
     /// ended all the same, and who is told of an outage would not know.
     pub(crate) async fn remove(&self, id: &SessionId, reason: Reason) -> Result<Option<Opened>> {
         let row = self.bounded(self.backend.remove(id.key(), reason)).await?;
+        count_ended(row.as_ref(), reason);
         Ok(row.and_then(|row| self.open(id, row).ok()))
     }
 
     /// Ends a session of which only the key is known, also a retired one. Whether there was one.
     pub(crate) async fn remove_key(&self, key: SessionKey, reason: Reason) -> Result<bool> {
-        Ok(self.bounded(self.backend.remove(key, reason)).await?.is_some())
+        let row = self.bounded(self.backend.remove(key, reason)).await?;
+        count_ended(row.as_ref(), reason);
+        Ok(row.is_some())
     }
 
     /// Ends a session if its tokens half is still at version `expected`.
     pub(crate) async fn remove_if(&self, id: &SessionId, expected: u64, reason: Reason) -> Result<Updated> {
-        self.bounded(self.backend.remove_if(id.key(), expected, reason)).await
+        let removed = self.bounded(self.backend.remove_if(id.key(), expected, reason)).await?;
+        if removed == Updated::Updated {
+            metric::sessions_ended(reason.as_str(), 1);
+        }
+        Ok(removed)
     }
 
     /// What rows with this term are found by: one index key per master key, oldest first.
@@ -334,6 +353,11 @@ impl SealedStore {
     fn place<'a>(&'a self, key: &'a SessionKey) -> [&'a [u8]; 2] {
         [key.as_bytes(), self.scope.frontend.as_bytes()]
     }
+}
+
+/// A retired row is no session of its own: the one that took its place goes on.
+fn count_ended(row: Option<&Row>, reason: Reason) {
+    metric::sessions_ended(reason.as_str(), row.into_iter().filter(|row| !row.retired).count());
 }
 
 /// A session as it was read. `Debug` shows its tag and version.

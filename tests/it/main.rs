@@ -13,6 +13,7 @@ mod embedding;
 mod layers;
 mod login;
 mod logout;
+mod metrics;
 mod provider_outage;
 mod refresh;
 mod rejections;

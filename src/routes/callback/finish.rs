@@ -1,5 +1,6 @@
 //! The hop that ends a login: whose it is, whether it still matters, which of many goes on, and what becomes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -10,6 +11,7 @@ use super::{hop_page, state_of};
 use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::session::SessionRef;
+use crate::metric;
 use crate::oidc::{self, AuthorizationResponse, ResponseReason};
 use crate::routes::{login, see_other, see_other_here};
 use crate::session::{Attempt, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
@@ -17,6 +19,20 @@ use crate::store::{Claimed, Digest};
 
 /// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Five walks".
 pub(super) async fn finish(
+    frontend: &Frontend,
+    session: SessionRef,
+    headers: &HeaderMap,
+    query: &str,
+    hop: u8,
+) -> Response {
+    let answer = answer(frontend, session, headers, query, hop).await.unwrap_or_else(Error::into_response);
+    if let Some(error) = answer.extensions().get::<Arc<Error>>() {
+        metric::login(frontend.id(), error.slug());
+    }
+    answer
+}
+
+async fn answer(
     frontend: &Frontend,
     session: SessionRef,
     headers: &HeaderMap,
@@ -112,6 +128,7 @@ impl Callback<'_> {
         let code = match relying_party.check_response(response).await {
             Ok(code) => code,
             Err(oidc::Error::Refused(code)) if attempt.oidc.is_silent() && code.needs_interaction() => {
+                metric::login(frontend.id(), "login-refused");
                 let url = self.destination(attempt).absolute_with(frontend.url(), "login_error", code.as_str());
                 return see_other(&url).map_err(Failed::over);
             }
@@ -136,6 +153,7 @@ impl Callback<'_> {
             EstablishError::Store(error) => Failed::of_store(error),
             error => Failed::over(error.into()),
         })?;
+        metric::login(frontend.id(), metric::SUCCESS);
         if let Some(tokens) = displaced {
             frontend.revoke_detached(tokens);
         }

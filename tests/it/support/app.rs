@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use cloakroom::Cloakroom;
 use cloakroom::app::ServeError;
 use cloakroom::clock::{Clock as _, ManualClock, SystemClock};
@@ -14,10 +15,12 @@ use cloakroom::demo::api::{EchoApi, EchoApiOptions, ReceivedRequest};
 use cloakroom::demo::faults::Fault;
 use cloakroom::demo::idp::{Call, DevClient, DevProvider, DevProviderOptions};
 use cloakroom::store::{Cursor, MemoryBackend, SessionBackend};
+use http::{Request, StatusCode};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use url::Url;
 
 use super::browser::Browser;
@@ -42,6 +45,7 @@ struct Running {
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
     router: Router,
+    admin: Router,
 }
 
 /// How a test wants its app.
@@ -53,7 +57,11 @@ pub(crate) struct Setup {
     access_token_lifetime: Duration,
     secret: String,
     handlers: Router,
+    exporter: Option<Exporter>,
 }
+
+/// Writes out what was counted.
+type Exporter = Box<dyn Fn() -> String + Send + Sync>;
 
 impl Setup {
     /// Sets a variable of the short or long form.
@@ -93,6 +101,12 @@ impl Setup {
     /// Adds an embedder's handlers.
     pub(crate) fn handlers(mut self, handlers: Router) -> Self {
         self.handlers = handlers;
+        self
+    }
+
+    /// Has `/metrics` answer.
+    pub(crate) fn metrics(mut self, exporter: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.exporter = Some(Box::new(exporter));
         self
     }
 
@@ -151,7 +165,8 @@ impl Setup {
         for (name, value) in &environment {
             sources = sources.variable(name, value);
         }
-        let running = Some(serve(&sources, self.backend.clone(), &clock, listener, self.handlers).await);
+        let running =
+            Some(serve(&sources, self.backend.clone(), &clock, listener, (self.handlers, self.exporter)).await);
         TestApp { url, provider, api, clock, backend: self.backend, sources, environment, running, _spa: spa }
     }
 }
@@ -171,6 +186,7 @@ impl TestApp {
             access_token_lifetime: Duration::from_mins(5),
             secret: "a secret of the shop".to_owned(),
             handlers: Router::new(),
+            exporter: None,
         }
     }
 
@@ -189,7 +205,7 @@ impl TestApp {
         let port = Url::parse(&self.url).unwrap().port().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         self.sources = self.sources.clone().variable("CLOAKROOM_KEY", key);
-        self.running = Some(serve(&self.sources, backend.clone(), &self.clock, listener, Router::new()).await);
+        self.running = Some(serve(&self.sources, backend.clone(), &self.clock, listener, (Router::new(), None)).await);
         self.backend = backend;
     }
 
@@ -203,6 +219,15 @@ impl TestApp {
     /// What the public listener answers, without a listener.
     pub(crate) fn router(&self) -> Router {
         self.running.as_ref().unwrap().router.clone()
+    }
+
+    /// What the admin listener says to a GET.
+    pub(crate) async fn ask_admin(&self, path: &str) -> (StatusCode, String) {
+        let admin = self.running.as_ref().unwrap().admin.clone();
+        let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+        let Ok(answer) = admin.oneshot(request).await;
+        let (status, body) = (answer.status(), to_bytes(answer.into_body(), usize::MAX).await.unwrap());
+        (status, String::from_utf8(body.into()).unwrap())
     }
 
     /// A browser without cookies.
@@ -277,16 +302,19 @@ async fn serve(
     backend: Arc<dyn SessionBackend>,
     clock: &ManualClock,
     listener: TcpListener,
-    handlers: Router,
+    (handlers, exporter): (Router, Option<Exporter>),
 ) -> Running {
     let config = Config::load(sources).unwrap_or_else(|findings| panic!("{findings}"));
-    let builder =
+    let mut builder =
         Cloakroom::builder(config).backend(backend).clock(Arc::new(clock.clone())).handlers("default", handlers);
+    if let Some(exporter) = exporter {
+        builder = builder.metrics(exporter);
+    }
     let built = builder.build().await.unwrap();
-    let router = built.router();
+    let (router, admin) = (built.router(), built.admin_router());
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(built.serve(listener, None, shutdown.clone().cancelled_owned()));
-    Running { shutdown, served, router }
+    Running { shutdown, served, router, admin }
 }
 
 /// A small SPA in a directory of its own.

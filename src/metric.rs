@@ -1,0 +1,244 @@
+//! What is counted: every metric with its name, labels and help, and the functions that count. Nothing else records one.
+//!
+//! The `metrics` facade takes them to whatever recorder the process has; the library installs none, the program does
+//! (`telemetry.rs`). Labels come from small closed sets and the configuration, never from a request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Label, Unit};
+
+/// A metric as it is declared.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// Every metric there is.
+pub(crate) const ALL: [&Metric; 8] = [
+    &REQUESTS,
+    &LOGINS,
+    &LOGOUTS,
+    &SESSIONS_ENDED,
+    &REFRESHES,
+    &STORE_UNAVAILABLE,
+    &STORE_BREAKER_OPEN,
+    &STORE_BREAKER_OPENINGS,
+];
+
+const REQUESTS: Metric = Metric {
+    name: "cloakroom_requests_total",
+    kind: Kind::Counter,
+    labels: &["frontend", "status"],
+    help: "Requests answered on the public listener",
+};
+const LOGINS: Metric = Metric {
+    name: "cloakroom_logins_total",
+    kind: Kind::Counter,
+    labels: &["frontend", "outcome"],
+    help: "Logins that came back from the provider, by what became of them",
+};
+const LOGOUTS: Metric = Metric {
+    name: "cloakroom_logouts_total",
+    kind: Kind::Counter,
+    labels: &["frontend"],
+    help: "Logouts that ended a session",
+};
+const SESSIONS_ENDED: Metric = Metric {
+    name: "cloakroom_sessions_ended_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Sessions ended by this process",
+};
+const REFRESHES: Metric = Metric {
+    name: "cloakroom_refreshes_total",
+    kind: Kind::Counter,
+    labels: &["outcome"],
+    help: "Renewals of tokens, by what became of them",
+};
+const STORE_UNAVAILABLE: Metric = Metric {
+    name: "cloakroom_store_unavailable_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Calls that the store did not answer, or was not asked for because it is down",
+};
+const STORE_BREAKER_OPEN: Metric = Metric {
+    name: "cloakroom_store_breaker_open",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 while calls are kept off a store that is down, else 0",
+};
+const STORE_BREAKER_OPENINGS: Metric = Metric {
+    name: "cloakroom_store_breaker_openings_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Outages of the store that kept calls off it",
+};
+
+impl Metric {
+    /// The handle for these values of its labels. Finding it hashes strings: whoever counts often keeps it.
+    fn counter(&self, values: &[&str]) -> Counter {
+        debug_assert_eq!((self.kind, self.labels.len()), (Kind::Counter, values.len()), "{}", self.name);
+        let labels = self.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
+        metrics::counter!(self.name, labels.collect::<Vec<_>>())
+    }
+
+    fn gauge(&self) -> Gauge {
+        debug_assert_eq!((self.kind, self.labels.len()), (Kind::Gauge, 0), "{}", self.name);
+        metrics::gauge!(self.name)
+    }
+}
+
+/// Tells the recorder what every metric is, and that no refresh happened yet.
+pub(crate) fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, Unit::Count, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+        }
+    }
+    for outcome in [Refresh::Renewed, Refresh::Refused, Refresh::Lost, Refresh::Outage] {
+        REFRESHES.counter(&[outcome.as_str()]).increment(0);
+    }
+}
+
+/// Counts the requests of one frontend.
+pub(crate) struct Requests([Counter; 5]);
+
+impl Requests {
+    pub(crate) fn of(frontend: &str) -> Self {
+        Self(STATUSES.map(|status| REQUESTS.counter(&[frontend, status])))
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: u16) {
+        self.0[class_of(status)].increment(1);
+    }
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Requests")
+    }
+}
+
+/// Counts an answer to a request that was for no frontend.
+pub(crate) fn answered_nobody(status: u16) {
+    REQUESTS.counter(&["-", STATUSES[class_of(status)]]).increment(1);
+}
+
+/// Counts a login that came back from the provider: `success`, or the slug of the error it was answered with.
+pub(crate) fn login(frontend: &str, outcome: &'static str) {
+    LOGINS.counter(&[frontend, outcome]).increment(1);
+}
+
+/// The outcome of a login that opened a session.
+pub(crate) const SUCCESS: &str = "success";
+
+/// Counts a logout that ended a session.
+pub(crate) fn logout(frontend: &str) {
+    LOGOUTS.counter(&[frontend]).increment(1);
+}
+
+/// Counts sessions that ended.
+pub(crate) fn sessions_ended(reason: &'static str, how_many: usize) {
+    if how_many > 0 {
+        SESSIONS_ENDED.counter(&[reason]).increment(how_many as u64);
+    }
+}
+
+/// What became of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// There are new tokens, and they are stored.
+    Renewed,
+    /// The provider says that the refresh token is dead.
+    Refused,
+    /// An answer was lost, and the provider takes the old token for stolen.
+    Lost,
+    /// Provider or store cannot be asked now.
+    Outage,
+}
+
+impl Refresh {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Outage => "outage",
+        }
+    }
+}
+
+/// Counts a renewal: once for each that asked, or could not ask, the provider; not for those who wait for it.
+#[cfg_attr(not(test), expect(dead_code, reason = "renewal does not count yet"))]
+pub(crate) fn refreshed(outcome: Refresh) {
+    REFRESHES.counter(&[outcome.as_str()]).increment(1);
+}
+
+/// Counts what becomes of calls to the store.
+pub(crate) struct Store {
+    unavailable: Counter,
+    open: Gauge,
+    openings: Counter,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        let (unavailable, openings) = (STORE_UNAVAILABLE.counter(&[]), STORE_BREAKER_OPENINGS.counter(&[]));
+        let open = STORE_BREAKER_OPEN.gauge();
+        open.set(0.0);
+        Self { unavailable, open, openings }
+    }
+
+    /// Counts a call without an answer.
+    pub(crate) fn unavailable(&self) {
+        self.unavailable.increment(1);
+    }
+
+    /// Notes that calls are kept off the store from now on.
+    pub(crate) fn opened(&self) {
+        self.open.set(1.0);
+        self.openings.increment(1);
+    }
+
+    /// Notes that calls reach the store again.
+    pub(crate) fn closed(&self) {
+        self.open.set(0.0);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// Writes out what was counted, in the Prometheus text format.
+#[derive(Clone)]
+pub(crate) struct Exporter(pub(crate) Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exporter")
+    }
+}
+
+fn class_of(status: u16) -> usize {
+    usize::from(status / 100).clamp(1, STATUSES.len()) - 1
+}
+
+const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+#[cfg(test)]
+mod tests;
