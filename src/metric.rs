@@ -181,7 +181,6 @@ impl Refresh {
 }
 
 /// Counts a renewal: once for each that asked, or could not ask, the provider; not for those who wait for it.
-#[cfg_attr(not(test), expect(dead_code, reason = "renewal does not count yet"))]
 pub(crate) fn refreshed(outcome: Refresh) {
     REFRESHES.counter(&[outcome.as_str()]).increment(1);
 }

@@ -57,10 +57,10 @@ impl FlakyBackend {
 
     async fn pass<T>(&self, verb: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        self.answer(call).await
+        self.answer(verb, call).await
     }
 
-    async fn answer<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn answer<T>(&self, verb: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         match outage {
             Outage::None => call.await,
@@ -89,7 +89,7 @@ macro_rules! pass_through {
 
             async fn put_once(&self, digest: Digest, sealed: &[u8], ttl: Duration) -> Result<()> {
                 let call = self.inner.put_once(digest, sealed, ttl);
-                if digest == alive::sign() { self.answer(call).await } else { self.pass(call).await }
+                if digest == alive::sign() { self.answer("", call).await } else { self.pass("put_once", call).await }
             }
 
             fn watch(&self) -> BoxStream<'static, Signal> {

@@ -63,9 +63,9 @@ where
 pub(super) struct Interim<T>(Arc<watch::Sender<Option<T>>>);
 
 impl<T> Interim<T> {
-    /// What everybody gets until the work is done.
-    pub(super) fn publish(&self, value: T) {
-        self.0.send_replace(Some(value));
+    /// What everybody gets until the work is done. Whether it is the first such word.
+    pub(super) fn publish(&self, value: T) -> bool {
+        self.0.send_replace(Some(value)).is_none()
     }
 }
 

@@ -17,6 +17,7 @@ use self::endpoint::Verdict;
 use super::brakes::{Braked, Brakes};
 use super::flights::{Flights, Interim};
 use super::{Error, Options};
+use crate::metric::{self, Refresh};
 use crate::oidc::{self, RelyingParty, TokenSet};
 use crate::secret::Secret;
 use crate::session::{Loaded, Sessions};
@@ -231,7 +232,10 @@ impl<E: TokenEndpoint> Refresher<E> {
         let mut version = lease.version;
         loop {
             match self.try_to_store(loaded, &renewed, &sealed, version).await {
-                Ok(Stored::Done(tokens)) => return Ok(tokens),
+                Ok(Stored::Done(tokens)) => {
+                    metric::refreshed(Refresh::Renewed);
+                    return Ok(tokens);
+                }
                 Ok(Stored::At(newer)) => version = newer,
                 Ok(Stored::Gone) => return self.without_row(renewed).await,
                 Ok(Stored::Retired) => return Ok(renewed),
@@ -240,7 +244,9 @@ impl<E: TokenEndpoint> Refresher<E> {
                     return Err(Stop::Failed(outage(&error)));
                 }
                 Err(error) => {
-                    interim.publish(Err(outage(&error)));
+                    if interim.publish(Err(Failure::Store)) {
+                        tracing::warn!(session = %loaded.key().tag(), %error, "renewed tokens wait for the store");
+                    }
                     tokio::time::sleep(STORE_PAUSE).await;
                 }
             }
@@ -294,6 +300,7 @@ impl<E: TokenEndpoint> Refresher<E> {
         match ended.map_err(|error| Stop::Failed(outage(&error)))? {
             Updated::Moved => Err(Stop::Moved),
             Updated::Updated | Updated::Gone => {
+                metric::refreshed(if suspect { Refresh::Lost } else { Refresh::Refused });
                 tracing::info!(session = %loaded.key().tag(), %error, ?reason, "the provider ended the session's tokens");
                 Err(Stop::Failed(Failure::Ended))
             }
@@ -302,6 +309,7 @@ impl<E: TokenEndpoint> Refresher<E> {
 
     /// Step 7: notes that the provider gave no tokens.
     fn failed(&self, loaded: &Loaded, error: &oidc::Error) -> Failure {
+        metric::refreshed(Refresh::Outage);
         let now = self.sessions.now();
         let of_session = self.brakes.failed(Braked::Session(loaded.key()), now);
         let is_down = !matches!(error, oidc::Error::TokenEndpoint(_));
@@ -340,6 +348,7 @@ fn plain(tokens: &TokenSet) -> Secret<Vec<u8>> {
 }
 
 fn outage(error: &store::Error) -> Failure {
+    metric::refreshed(Refresh::Outage);
     tracing::warn!(%error, "the store failed during a refresh");
     Failure::Store
 }

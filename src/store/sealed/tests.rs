@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{Ending, EndingTarget, Error, FlakyBackend, MasterKey, MemoryBackend, Outage, Tombstone};
+use crate::store::{Error, FlakyBackend, MasterKey, MemoryBackend, Outage};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const TERMS: &[Term<'static>] = &[Term::Subject("alice"), Term::Sid("s1")];
