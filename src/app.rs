@@ -1,8 +1,11 @@
 //! Puts the parts together: stores, providers, frontends, listeners, background tasks, shutdown.
 
+mod reload;
 #[cfg(feature = "server")]
 mod run;
 mod serve;
+#[cfg(feature = "server")]
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use url::Url;
 
+use reload::Live;
+pub use reload::{Exchanged, ReloadError, Reloaded};
 #[cfg(feature = "server")]
 pub(crate) use run::{rehearse, serve, upkeep};
 #[cfg(feature = "demo")]
@@ -27,24 +32,25 @@ use crate::config::Config;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
 use crate::guard::{self, access_log, forwarded};
 use crate::metric::{self, Exporter};
-use crate::oidc::{Provider, ProviderHttp, RelyingParty};
+use crate::oidc::{ClientAuth, ClientOptions, Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
 use crate::respond::{self, RequestId, RequestKind};
 use crate::routes::{self, Readiness};
 use crate::session::{CookiePolicy, Sessions};
-use crate::store::{self, Breaker, Keyring, MasterKey, Scope, SealedStore, SessionBackend};
+use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend};
 use crate::tokens::{self, AccessTokens};
 use crate::{Error, tls};
 
-/// A whole Cloakroom: every frontend with its provider, sessions and routes.
-#[derive(Debug)]
+/// A whole Cloakroom: every frontend with its provider, sessions and routes. Clones are the same Cloakroom: keep one to
+/// [`reload`](Self::reload) what another one serves.
+#[derive(Clone, Debug)]
 pub struct Cloakroom {
     edge: Arc<Edge>,
     admin: Router,
     upgrades: Upgrades,
     /// The end has begun: nothing new is accepted.
     stopping: CancellationToken,
-    config: Config,
+    live: Arc<Live>,
 }
 
 /// Puts a [`Cloakroom`] together.
@@ -188,31 +194,17 @@ impl CloakroomBuilder {
             Some(backend) => backend,
             None => store::open(&config.store.url).await?,
         };
-        let keyring = Arc::new(Keyring::new(keys(&config)?).ok_or(BuildError::NoKey)?);
-        let tls =
-            tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| BuildError::Tls(error.to_string()))?;
-        let upgrades = Upgrades::default();
-        let mut foundry = Foundry {
-            config: &config,
-            backend: &backend,
-            keyring: &keyring,
-            breaker: Arc::new(Breaker::new(config.store.timeout)),
-            client: proxy::Client::new(&tls),
-            tls,
-            clock: &clock,
-            providers: BTreeMap::new(),
-        };
+        let mut foundry = Foundry::new(&config, &backend, &clock)?;
         let frontends =
             config.frontends.iter().map(|options| foundry.frontend(options)).collect::<Result<Vec<_>, _>>()?;
+        let (store, providers) = (foundry.sealed(&config.frontends[0]), foundry.providers.into_values().collect());
+        let (keyring, client, upgrades) = (foundry.keyring, foundry.client, Upgrades::default());
         let voice = frontends[0].voice().clone();
         let stopping = CancellationToken::new();
-        let readiness = Readiness {
-            store: foundry.sealed(&config.frontends[0]),
-            providers: foundry.providers.into_values().collect(),
-            stopping: stopping.clone(),
-            exporter,
-        };
+        let readiness = Readiness { store, providers, stopping: stopping.clone(), exporter };
         let admin = routes::admin(readiness, config.server.hosts.clone().into(), voice.clone());
+        let trusted = config.server.trusted_proxies.clone().into();
+        let live = Arc::new(Live::new(keyring, &frontends, client, config));
         let frontends = frontends.into_iter().map(|frontend| {
             let router = routes::frontend(&frontend, &upgrades, handlers.remove(frontend.id()).unwrap_or_default());
             (frontend.url().clone(), (frontend, router))
@@ -220,13 +212,8 @@ impl CloakroomBuilder {
         let serving = CancellationToken::new();
         tokio::spawn(store::sweep_until(backend.clone(), serving.clone()));
         tokio::spawn(store::show_until(backend, serving.clone()));
-        let edge = Edge {
-            frontends: FrontendTable::new(frontends),
-            trusted: config.server.trusted_proxies.clone().into(),
-            voice,
-            _serving: serving.drop_guard(),
-        };
-        Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, config })
+        let edge = Edge { frontends: FrontendTable::new(frontends), trusted, voice, _serving: serving.drop_guard() };
+        Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, live })
     }
 }
 
@@ -252,18 +239,38 @@ fn scope(options: &frontend::Options) -> Scope {
 struct Foundry<'a> {
     config: &'a Config,
     backend: &'a Arc<dyn SessionBackend>,
-    keyring: &'a Arc<Keyring>,
     breaker: Arc<Breaker>,
-    client: proxy::Client,
-    tls: Arc<rustls::ClientConfig>,
     clock: &'a Arc<dyn Clock>,
+    keyring: LiveKeyring,
+    client: proxy::Client,
+    connections: reqwest::Client,
     /// By name: frontends with the same provider share what was discovered.
     providers: BTreeMap<String, Arc<Provider>>,
 }
 
-impl Foundry<'_> {
+impl<'a> Foundry<'a> {
+    fn new(
+        config: &'a Config,
+        backend: &'a Arc<dyn SessionBackend>,
+        clock: &'a Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let keyring = Keyring::new(keys(config)?).ok_or(BuildError::NoKey)?;
+        let tls =
+            tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| BuildError::Tls(error.to_string()))?;
+        Ok(Self {
+            config,
+            backend,
+            clock,
+            breaker: Arc::new(Breaker::new(config.store.timeout)),
+            keyring: keyring.into(),
+            client: proxy::Client::new(&tls),
+            connections: ProviderHttp::connections(&tls).map_err(|error| BuildError::Tls(error.to_string()))?,
+            providers: BTreeMap::new(),
+        })
+    }
+
     fn frontend(&mut self, options: &frontend::Options) -> Result<Frontend, BuildError> {
-        let relying_party = RelyingParty::new(self.provider(options)?, Arc::new(options.client.clone()));
+        let relying_party = RelyingParty::new(self.provider(options), options.client.clone());
         let acr_order = options.provider.acr_order.clone().into();
         let session_options = Arc::new(self.config.session.clone());
         let sessions = Sessions::new(self.sealed(options), session_options, acr_order, self.clock.clone());
@@ -288,19 +295,18 @@ impl Foundry<'_> {
             },
             neighbours: self.neighbours(options),
         };
-        Ok(Frontend::new(options.clone(), parts))
+        // The secret may be exchanged, so it has one place: the relying party.
+        let client = ClientOptions { auth: ClientAuth::None, ..options.client.clone() };
+        Ok(Frontend::new(frontend::Options { client, ..options.clone() }, parts))
     }
 
-    fn provider(&mut self, options: &frontend::Options) -> Result<Arc<Provider>, BuildError> {
+    fn provider(&mut self, options: &frontend::Options) -> Arc<Provider> {
         let provider = &options.provider;
-        if let Some(known) = self.providers.get(&provider.name) {
-            return Ok(known.clone());
-        }
-        let http =
-            ProviderHttp::new(&self.tls, provider.timeout).map_err(|error| BuildError::Tls(error.to_string()))?;
-        let made = Arc::new(Provider::new(provider.clone(), http, self.clock.clone()));
-        self.providers.insert(provider.name.clone(), made.clone());
-        Ok(made)
+        let made = || {
+            let http = ProviderHttp::new(self.connections.clone(), provider.timeout);
+            Arc::new(Provider::new(provider.clone(), http, self.clock.clone()))
+        };
+        self.providers.entry(provider.name.clone()).or_insert_with(made).clone()
     }
 
     fn sealed(&self, options: &frontend::Options) -> SealedStore {

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -75,7 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let file = config.as_deref();
     let done = match command.unwrap_or(Command::Serve) {
-        Command::Serve => load(file).and_then(serve),
+        Command::Serve => load(file).and_then(|config| serve(config, file)),
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo(&options),
         Command::Check => load(file).and_then(check),
@@ -110,10 +111,12 @@ fn load(file: Option<&Path>) -> Result<Config, Failed> {
     })
 }
 
-fn serve(config: Config) -> Result<(), Failed> {
+fn serve(config: Config, file: Option<&Path>) -> Result<(), Failed> {
     log(config.server.log, config.server.log_level.as_deref())?;
     let exporter = telemetry::record_metrics().map_err(Failed::told)?;
-    runtime()?.block_on(app::serve(config, exporter)).map_err(|error| Failed::to_serve(&error))
+    let file = file.map(Path::to_owned);
+    let again = Arc::new(move || Config::from_environment(file.as_deref()));
+    runtime()?.block_on(app::serve(config, again, exporter)).map_err(|error| Failed::to_serve(&error))
 }
 
 #[cfg(feature = "demo")]

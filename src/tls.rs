@@ -6,9 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Why there is no TLS configuration.
@@ -58,11 +61,37 @@ pub(crate) fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, 
     Ok(Arc::new(config))
 }
 
-/// The listener's side: a certificate chain and its key from PEM files, HTTP/2 and HTTP/1.1 by ALPN.
+/// The listener's certificate chain and key. They can be exchanged: each handshake uses what is there when it begins.
+#[derive(Debug)]
+pub(crate) struct Certificate(ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    pub(crate) fn new(certified: CertifiedKey) -> Self {
+        Self(ArcSwap::from_pointee(certified))
+    }
+
+    /// Whether this chain is the one in use. The key says nothing more: the chain names it.
+    pub(crate) fn is(&self, certified: &CertifiedKey) -> bool {
+        self.0.load().cert == certified.cert
+    }
+
+    /// Puts another chain and key in place. Connections that are open go on.
+    pub(crate) fn exchange(&self, certified: CertifiedKey) {
+        self.0.store(Arc::new(certified));
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+/// Reads a certificate chain and its key from PEM files.
 ///
 /// # Errors
 /// `File`: one of them cannot be read. `Certificate`: they do not belong together.
-pub(crate) fn server_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+pub(crate) fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { path, source }
@@ -72,14 +101,18 @@ pub(crate) fn server_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>
         .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
         .map_err(unreadable(cert))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    CertifiedKey::from_der(chain, key, &provider()).map_err(Error::Certificate)
+}
+
+/// The listener's side: this certificate, HTTP/2 and HTTP/1.1 by ALPN.
+pub(crate) fn server_config(certificate: Arc<Certificate>) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(Error::Certificate)?;
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -124,11 +157,11 @@ pub(crate) mod tests {
         let ((cert, key), (_, other)) = (localhost(), localhost());
         let (cert, key, other) = (file("cert", &cert), file("key", &key), file("other", &other));
         let missing = directory.path().join("missing");
-        assert!(server_config(&cert, &key).is_ok());
-        assert!(matches!(server_config(&cert, &other), Err(Error::Certificate(_))));
-        assert!(matches!(server_config(&missing, &key), Err(Error::File { path, .. }) if path == missing));
-        assert!(matches!(server_config(&key, &key), Err(Error::File { path, .. }) if path == key));
-        assert!(matches!(server_config(&cert, &cert), Err(Error::File { path, .. }) if path == cert));
+        assert!(certified_key(&cert, &key).is_ok());
+        assert!(matches!(certified_key(&cert, &other), Err(Error::Certificate(_))));
+        assert!(matches!(certified_key(&missing, &key), Err(Error::File { path, .. }) if path == missing));
+        assert!(matches!(certified_key(&key, &key), Err(Error::File { path, .. }) if path == key));
+        assert!(matches!(certified_key(&cert, &cert), Err(Error::File { path, .. }) if path == cert));
     }
 
     #[test]

@@ -5,46 +5,57 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::serve::acceptor;
+use super::watch::{Load, Watch};
 use super::{BuildError, Cloakroom, CloakroomBuilder, ServeError, keys, scope};
 use crate::config::Config;
 use crate::session::Upkeep;
 use crate::store::{self, Breaker, Keyring, MemoryBackend, SealedStore};
 
-/// Runs until SIGTERM or ctrl-C, then lets requests under way finish. `exporter` writes out the metrics.
+/// Runs until SIGTERM or ctrl-C, then lets requests under way finish. Reads the configuration again with `load` on SIGHUP, and when
+/// its files change. `exporter` writes out the metrics.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing is served then.
 pub(crate) async fn serve(
     config: Config,
+    load: Load,
     exporter: impl Fn() -> String + Send + Sync + 'static,
 ) -> Result<(), ServeError> {
+    let watch = Watch::new(&config, load);
     let listener = listen(config.server.listen).await?;
-    run(Cloakroom::builder(config).metrics(exporter), listener, until_told()).await
+    run(Cloakroom::builder(config).metrics(exporter), listener, until_told(), Some(watch)).await
 }
 
-/// The same on a listener that is there already, until `shutdown`.
+/// The same on a listener that is there already, until `shutdown`, with a configuration that stays.
 ///
 /// # Errors
 /// See [`ServeError`]; nothing is served then.
+#[cfg(feature = "demo")]
 pub(crate) async fn serve_on(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    run(Cloakroom::builder(config), listener, shutdown).await
+    run(Cloakroom::builder(config), listener, shutdown, None).await
 }
 
 async fn run(
     builder: CloakroomBuilder,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
+    watch: Option<Watch>,
 ) -> Result<(), ServeError> {
     let admin = match builder.config.server.admin_listen {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    builder.build().await?.serve(listener, admin, shutdown).await
+    let cloakroom = builder.build().await?;
+    let watching = watch.map(|watch| tokio::spawn(watch.keep(cloakroom.clone())));
+    let served = cloakroom.serve(listener, admin, shutdown).await;
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    served
 }
 
 /// Puts everything together that does not need the store, and serves nothing.
@@ -52,8 +63,8 @@ async fn run(
 /// # Errors
 /// What [`serve`] would fail with because of the configuration.
 pub(crate) async fn rehearse(config: Config) -> Result<(), ServeError> {
-    acceptor(config.server.tls.as_ref())?;
-    Cloakroom::builder(config).backend(Arc::new(MemoryBackend::new())).build().await?;
+    let cloakroom = Cloakroom::builder(config).backend(Arc::new(MemoryBackend::new())).build().await?;
+    cloakroom.live.acceptor().map_err(|error| ServeError::Certificate(error.to_string()))?;
     Ok(())
 }
 

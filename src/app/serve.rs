@@ -4,13 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{BuildError, Cloakroom};
-use crate::config::Tls;
 use crate::server::{self, Limits};
-use crate::tls;
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +53,8 @@ impl Cloakroom {
         admin: Option<TcpListener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let acceptor = acceptor(self.config.server.tls.as_ref())?;
-        let limits = Limits::new(self.config.server.max_headers, self.config.server.drain);
+        let acceptor = self.live.acceptor().map_err(|error| ServeError::Certificate(error.to_string()))?;
+        let limits = self.limits();
         self.announce(&listener);
         let (stopping, stopped) = (self.stopping.clone(), CancellationToken::new());
         let told = tokio::spawn(async move {
@@ -80,19 +77,19 @@ impl Cloakroom {
         Ok(())
     }
 
+    fn limits(&self) -> Limits {
+        let config = self.live.running();
+        Limits::new(config.server.max_headers, config.server.drain)
+    }
+
     fn announce(&self, listener: &TcpListener) {
         let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         for (frontend, _) in self.edge.frontends.iter() {
             tracing::info!(frontend = frontend.id(), url = %frontend.url(), %listen, "serving");
         }
-        for weakened in &self.config.weakened {
+        tracing::info!(keys = self.live.key_ids().join(", "), "the first of these master keys seals");
+        for weakened in &self.live.running().weakened {
             tracing::warn!("weakened on purpose: {weakened}");
         }
     }
-}
-
-pub(super) fn acceptor(files: Option<&Tls>) -> Result<Option<TlsAcceptor>, ServeError> {
-    let Some(files) = files else { return Ok(None) };
-    let config = tls::server_config(&files.cert, &files.key);
-    Ok(Some(TlsAcceptor::from(config.map_err(|error| ServeError::Certificate(error.to_string()))?)))
 }

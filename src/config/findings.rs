@@ -44,6 +44,12 @@ pub struct Finding {
     pub(super) line: Option<usize>,
 }
 
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.path, self.origin, self.message)
+    }
+}
+
 /// Everything that is wrong, in the order of the file; what is in no file comes last. Never empty when it is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings(Vec<Finding>);

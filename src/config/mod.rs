@@ -15,6 +15,7 @@ mod client;
 mod conflicts;
 mod findings;
 mod frontend;
+mod given;
 mod path;
 mod provider;
 mod raw;
@@ -33,6 +34,9 @@ mod variables;
 mod tests;
 
 pub use findings::{Finding, Findings, Origin};
+#[cfg(feature = "server")]
+pub(crate) use given::Files;
+pub(crate) use given::Given;
 pub use server::{LogFormat, Server, Tls};
 pub use sources::LoadOptions;
 pub use store::Store;
@@ -60,6 +64,8 @@ pub struct Config {
     pub frontends: Vec<frontends::Options>,
     /// Every default that was weakened, in the words of `check`: the key, what it means, what to do instead.
     pub weakened: Vec<String>,
+    /// What all this was read from.
+    pub(crate) given: Given,
 }
 
 impl Config {
@@ -89,12 +95,14 @@ impl Config {
             directory: &sources.directory,
             findings: RefCell::new(findings),
             weakened: RefCell::default(),
+            files: RefCell::new(sources.files.clone()),
         };
         complain_about_unknown(&unknown, &reader);
         let config = read(&root, &reader);
         let findings = reader.findings.into_inner();
         if findings.is_empty() {
-            Ok(Self { weakened: reader.weakened.into_inner(), ..config })
+            let given = Given::new(&tree, reader.files.into_inner());
+            Ok(Self { weakened: reader.weakened.into_inner(), given, ..config })
         } else {
             Err(Findings::new(findings))
         }
@@ -132,7 +140,7 @@ fn read(root: &raw::Root, reader: &Reader<'_>) -> Config {
     };
     let frontends: Vec<_> = root.frontends.iter().filter_map(one).collect();
     conflicts::check(&server, &frontends, reader);
-    Config { server, keys, store, session, frontends, weakened: Vec::new() }
+    Config { server, keys, store, session, frontends, weakened: Vec::new(), given: Given::default() }
 }
 
 fn complain_about_unknown(unknown: &[KeyPath], reader: &Reader<'_>) {

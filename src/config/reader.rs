@@ -9,6 +9,7 @@ use std::{fs, io};
 use toml::Value;
 
 use super::findings::{Finding, Origin};
+use super::given::Files;
 use super::path::KeyPath;
 use super::raw::Leaf;
 use super::tree::Tree;
@@ -23,6 +24,7 @@ pub(super) struct Reader<'a> {
     pub(super) directory: &'a Path,
     pub(super) findings: RefCell<Vec<Finding>>,
     pub(super) weakened: RefCell<Vec<String>>,
+    pub(super) files: RefCell<Files>,
 }
 
 impl<'a> Reader<'a> {
@@ -49,6 +51,13 @@ impl<'a> Reader<'a> {
     /// A path of the file system: as written, or below the working directory.
     pub(super) fn file_path(&self, text: &str) -> PathBuf {
         self.directory.join(text)
+    }
+
+    /// The path of a file that is going to be read.
+    fn noted(&self, text: &str) -> PathBuf {
+        let path = self.file_path(text);
+        self.files.borrow_mut().note(path.clone());
+        path
     }
 }
 
@@ -205,7 +214,7 @@ impl Section<'_> {
 
     /// A file, parsed by `read`.
     pub(super) fn file<T>(&self, key: &str, leaf: &Leaf, read: impl Fn(&Path) -> io::Result<T>) -> Option<T> {
-        self.parse(key, leaf, |text| read(&self.reader.file_path(text)).map_err(|error| cannot_read(text, &error)))
+        self.parse(key, leaf, |text| read(&self.reader.noted(text)).map_err(|error| cannot_read(text, &error)))
     }
 
     fn secret_elsewhere(&self, table: &toml::Table) -> Result<Secret<String>, String> {
@@ -215,8 +224,7 @@ impl Section<'_> {
         };
         match key.as_str() {
             "file" => {
-                let text =
-                    fs::read_to_string(self.reader.file_path(name)).map_err(|error| cannot_read(name, &error))?;
+                let text = fs::read_to_string(self.reader.noted(name)).map_err(|error| cannot_read(name, &error))?;
                 // Editors and `echo` end files with a line end that nobody means.
                 Ok(Secret::from(text.trim_end_matches(['\r', '\n'])))
             }

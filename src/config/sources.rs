@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::findings::{Finding, Origin};
+use super::given::Files;
 
 /// The sources of a configuration, as data. No `Debug`: variables hold secrets.
 ///
@@ -22,6 +23,8 @@ pub struct LoadOptions {
     pub(super) file: Option<(String, String)>,
     pub(super) dotenv: Option<String>,
     pub(super) environment: BTreeMap<String, String>,
+    /// The files that the texts come from.
+    pub(super) files: Files,
     /// What went wrong before anything could be read.
     pub(super) findings: Vec<Finding>,
 }
@@ -74,6 +77,7 @@ impl LoadOptions {
     }
 
     fn read(&mut self, path: &Path, must_exist: bool) -> Option<String> {
+        self.files.note(path.to_owned());
         match fs::read_to_string(path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => None,

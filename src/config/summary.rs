@@ -16,7 +16,7 @@ pub struct Summary<'a>(pub(super) &'a Config);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { server, keys, store, session, frontends, weakened } = self.0;
+        let Config { server, keys, store, session, frontends, weakened, .. } = self.0;
         let tls = if server.tls.is_some() { "https" } else { "http; TLS, if any, ends in front of it" };
         line(f, "listen", format!("{} ({tls})", server.listen))?;
         line(f, "admin", server.admin_listen.map_or_else(|| "off".to_owned(), |address| address.to_string()))?;

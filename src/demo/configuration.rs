@@ -9,7 +9,7 @@ use url::Url;
 use super::api::EchoApi;
 use super::assets;
 use super::idp::{DevClient, DevProvider};
-use crate::config::{Config, LogFormat, Server, Store};
+use crate::config::{Config, Given, LogFormat, Server, Store};
 use crate::frontend::{self, AssetsOptions};
 use crate::oidc::{ClientAuth, ClientOptions, ProviderOptions};
 use crate::proxy::{CsrfPolicy, RouteOptions};
@@ -51,6 +51,7 @@ impl Site {
             session: session::Options::default(),
             frontends: vec![self.frontend(provider, api)],
             weakened: Vec::new(),
+            given: Given::default(),
         }
     }
 

@@ -7,15 +7,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::StatusCode;
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 
 use super::error::{Error, Outage, Sent};
 
-/// A client for the endpoints of one provider. Clones share their connections.
+/// A client for the endpoints of one provider. Clones share their connections, and what they trust.
 #[derive(Clone, Debug)]
 pub(crate) struct ProviderHttp {
-    client: reqwest::Client,
+    client: Arc<ArcSwap<reqwest::Client>>,
     timeout: Duration,
 }
 
@@ -31,18 +32,27 @@ pub(crate) enum HttpError {
 }
 
 impl ProviderHttp {
-    /// A client whose calls take `timeout` at most, from the first packet to the last byte.
+    /// Calls through `connections` that take `timeout` at most, from the first packet to the last byte.
+    pub(crate) fn new(connections: reqwest::Client, timeout: Duration) -> Self {
+        Self { client: Arc::new(ArcSwap::from_pointee(connections)), timeout }
+    }
+
+    /// Connections that trust what `tls` trusts: no redirects, no cookies. Opens none.
     ///
     /// # Errors
     /// `reqwest` cannot set itself up with this TLS configuration.
-    pub(crate) fn new(tls: &Arc<rustls::ClientConfig>, timeout: Duration) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    pub(crate) fn connections(tls: &Arc<rustls::ClientConfig>) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
             .tls_backend_preconfigured(rustls::ClientConfig::clone(tls))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .user_agent(concat!("cloakroom/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { client, timeout })
+            .build()
+    }
+
+    /// Makes calls from now on through other connections. Calls under way go on.
+    pub(crate) fn exchange_connections(&self, connections: reqwest::Client) {
+        self.client.store(Arc::new(connections));
     }
 
     /// Sends a request and reads the whole answer. A 5xx or 429 is an outage.
@@ -55,7 +65,8 @@ impl ProviderHttp {
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request =
             reqwest::Request::try_from(request).map_err(|_| HttpError::Outage(Outage::Connect, Sent::Nothing))?;
-        let mut response = self.client.execute(request).await.map_err(|error| outage(&error))?;
+        let client = self.client.load_full();
+        let mut response = client.execute(request).await.map_err(|error| outage(&error))?;
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(HttpError::Outage(Outage::Status(status.as_u16()), Sent::Perhaps));

@@ -83,7 +83,7 @@ impl ClientOptions {
 }
 
 /// Client authentication at the token endpoint (OIDC Core §9, RFC 6749 §2.3.1).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuth {
     /// A public client: PKCE only.

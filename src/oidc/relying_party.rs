@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use super::error::{Error, IdTokenReason, Sent, TokenResponseReason};
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
 use super::metadata::ProviderMetadata;
-use super::options::ClientOptions;
+use super::options::{ClientAuth, ClientOptions};
 use super::provider::Provider;
 use super::response::AuthorizationResponse;
 use super::token_set::TokenSet;
@@ -21,11 +22,11 @@ use super::{token_endpoint, userinfo};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
-/// A [`Provider`] and what we are to it.
+/// A [`Provider`] and what we are to it. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct RelyingParty {
     provider: Arc<Provider>,
-    client: Arc<ClientOptions>,
+    client: Arc<ArcSwap<ClientOptions>>,
 }
 
 /// The result of a login: proved, not yet stored.
@@ -41,18 +42,25 @@ pub(crate) struct Authenticated {
 }
 
 impl RelyingParty {
-    pub(crate) fn new(provider: Arc<Provider>, client: Arc<ClientOptions>) -> Self {
-        Self { provider, client }
+    pub(crate) fn new(provider: Arc<Provider>, client: ClientOptions) -> Self {
+        Self { provider, client: Arc::new(ArcSwap::from_pointee(client)) }
+    }
+
+    /// Proves from now on in another way who we are. Calls under way go on with the old one.
+    pub(crate) fn exchange_auth(&self, auth: ClientAuth) {
+        let mut client = ClientOptions::clone(&self.client());
+        client.auth = auth;
+        self.client.store(Arc::new(client));
+    }
+
+    /// Calls the provider from now on through other connections. Calls under way go on.
+    pub(crate) fn exchange_connections(&self, connections: reqwest::Client) {
+        self.provider.http.exchange_connections(connections);
     }
 
     /// The issuer, as configured.
     pub(crate) fn issuer(&self) -> &str {
         &self.provider.options.issuer
-    }
-
-    /// Our `client_id`.
-    pub(crate) fn client_id(&self) -> &str {
-        &self.client.client_id
     }
 
     /// Where to send the browser, and what to keep until it comes back. `note` is base64url and comes back with the response.
@@ -62,7 +70,7 @@ impl RelyingParty {
     pub(crate) async fn begin_login(&self, asked: &Asked, note: Option<&str>) -> Result<(Url, LoginAttempt), Error> {
         let metadata = self.provider.metadata().await?;
         let attempt = LoginAttempt::new(asked, self.provider.clock.now());
-        Ok((authorization_url(&metadata, &self.client, &attempt, asked, note), attempt))
+        Ok((authorization_url(&metadata, &self.client(), &attempt, asked, note), attempt))
     }
 
     /// Judges a response to `attempt`: who sent it, and whether it brings a code. No call to the token endpoint is made.
@@ -90,7 +98,7 @@ impl RelyingParty {
         // A code can be sent once, so everything else that can be missing is fetched before.
         provider.await_keys().await?;
         let sent_at = provider.clock.now();
-        let tokens = token_endpoint::redeem(&provider.http, &metadata, &self.client, code, attempt, sent_at).await?;
+        let tokens = token_endpoint::redeem(&provider.http, &metadata, &self.client(), code, attempt, sent_at).await?;
         // The code is spent, whatever becomes of the calls that follow.
         self.authenticate(attempt, &metadata, tokens).await.map_err(|error| error.having_sent(Sent::Perhaps))
     }
@@ -104,14 +112,14 @@ impl RelyingParty {
     ) -> Result<Authenticated, Error> {
         let IdToken { subject, sid, issued_at, auth_time, acr, claims } = self.check_login(attempt, &tokens).await?;
         let mut claims = Claims::from_id_token(claims);
-        if self.client.userinfo
+        let client = self.client();
+        if client.userinfo
             && let Some(endpoint) = &metadata.userinfo_endpoint
         {
             let access_token = &tokens.access.value;
-            claims.merge(userinfo::fetch(&self.provider, endpoint, self.client_id(), access_token, &subject).await?);
+            claims.merge(userinfo::fetch(&self.provider, endpoint, &client.client_id, access_token, &subject).await?);
         }
-        let identity =
-            Identity { issuer: self.issuer().to_owned(), client_id: self.client_id().to_owned(), subject, sid };
+        let identity = Identity { issuer: self.issuer().to_owned(), client_id: client.client_id.clone(), subject, sid };
         Ok(Authenticated { identity, claims, acr, auth_time, issued_at, tokens })
     }
 
@@ -141,7 +149,7 @@ impl RelyingParty {
         let metadata = provider.metadata().await?;
         let sent_at = provider.clock.now();
         let mut answer =
-            token_endpoint::refresh(&provider.http, &metadata, &self.client, refresh_token, sent_at).await?;
+            token_endpoint::refresh(&provider.http, &metadata, &self.client(), refresh_token, sent_at).await?;
         if let Some(id_token) = &answer.id_token {
             let nonce = tokens.id_token.as_ref().and_then(|last| nonce_of(last.expose()));
             match self.check_refreshed(id_token, &answer, nonce.as_deref(), identity) {
@@ -176,7 +184,9 @@ impl RelyingParty {
     pub(crate) async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), Error> {
         let metadata = self.provider.metadata().await?;
         match &metadata.revocation_endpoint {
-            Some(endpoint) => token_endpoint::revoke(&self.provider.http, endpoint, &self.client, refresh_token).await,
+            Some(endpoint) => {
+                token_endpoint::revoke(&self.provider.http, endpoint, &self.client(), refresh_token).await
+            }
             None => Ok(()),
         }
     }
@@ -189,17 +199,23 @@ impl RelyingParty {
         state: &Secret<String>,
     ) -> Option<Secret<String>> {
         let mut url = self.provider.metadata_at_hand()?.end_session_endpoint.clone()?;
+        let client = self.client();
         {
             let mut query = url.query_pairs_mut();
             if let Some(hint) = id_token_hint {
                 query.append_pair("id_token_hint", hint.expose());
             }
             query
-                .append_pair("client_id", self.client_id())
-                .append_pair("post_logout_redirect_uri", self.client.post_logout_redirect_uri.as_str())
+                .append_pair("client_id", &client.client_id)
+                .append_pair("post_logout_redirect_uri", client.post_logout_redirect_uri.as_str())
                 .append_pair("state", state.expose());
         }
         Some(Secret::new(url.into()))
+    }
+
+    /// Our registration as it is now.
+    fn client(&self) -> Arc<ClientOptions> {
+        self.client.load_full()
     }
 
     async fn check_login(&self, attempt: &LoginAttempt, tokens: &TokenSet) -> Result<IdToken, Error> {
@@ -209,7 +225,7 @@ impl RelyingParty {
         let nonce = attempt.nonce();
         let expected = Expected {
             provider: &self.provider.options,
-            client_id: self.client_id(),
+            client_id: &self.client().client_id,
             now: self.provider.clock.now(),
             nonce: Nonce::Exactly(nonce.expose()),
             access_token: tokens.access.value.expose(),
@@ -236,7 +252,7 @@ impl RelyingParty {
         };
         let expected = Expected {
             provider: &self.provider.options,
-            client_id: self.client_id(),
+            client_id: &self.client().client_id,
             now: self.provider.clock.now(),
             nonce: Nonce::AbsentOr(nonce),
             access_token: answer.access.value.expose(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::TryFutureExt as _;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,9 +16,12 @@ use rustls::ClientConfig;
 
 use super::body::RequestBody;
 
-/// Connections to upstreams, pooled by origin. A clone shares the pool.
+/// Connections to upstreams, pooled by origin. A clone shares the pools, and what they trust.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub(crate) struct Client(Arc<ArcSwap<Pools>>);
+
+#[derive(Debug)]
+struct Pools {
     /// HTTP/2 where ALPN offers it.
     any: Pooled,
     /// HTTP/1.1 only: an `Upgrade` does not exist in HTTP/2 (RFC 9113 §8.6).
@@ -38,18 +42,30 @@ pub(super) enum Versions {
 impl Client {
     /// A client that trusts what `tls` trusts. Its ALPN list is ignored. Opens nothing.
     pub(crate) fn new(tls: &Arc<ClientConfig>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Pools::new(tls))))
+    }
+
+    /// Opens connections from now on to what `tls` trusts, and leaves the idle ones behind. Calls under way go on.
+    pub(crate) fn exchange_roots(&self, tls: &Arc<ClientConfig>) {
+        self.0.store(Arc::new(Pools::new(tls)));
+    }
+
+    pub(super) fn request(&self, request: http::Request<RequestBody>, versions: Versions) -> legacy::ResponseFuture {
+        let pools = self.0.load();
+        match versions {
+            Versions::Any => pools.any.request(request),
+            Versions::Http1 => pools.http1.request(request),
+        }
+    }
+}
+
+impl Pools {
+    fn new(tls: &Arc<ClientConfig>) -> Self {
         let mut tls = ClientConfig::clone(tls);
         tls.alpn_protocols.clear();
         let http1 = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
         let any = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2();
         Self { any: pooled(any.wrap_connector(tcp())), http1: pooled(http1.wrap_connector(tcp())) }
-    }
-
-    pub(super) fn request(&self, request: http::Request<RequestBody>, versions: Versions) -> legacy::ResponseFuture {
-        match versions {
-            Versions::Any => self.any.request(request),
-            Versions::Http1 => self.http1.request(request),
-        }
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::routing::get;
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -9,6 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::tls::Certificate;
 use crate::tokens::Grant;
 use crate::{proxy, tls};
 
@@ -122,14 +124,20 @@ async fn a_client_that_never_ends_its_head_is_closed() {
     }
 }
 
-async fn start_tls(router: Router, limits: Limits) -> (Running, String) {
+/// A fresh certificate for `localhost` with its key, and its PEM.
+fn certified() -> (CertifiedKey, String) {
     let directory = tempfile::tempdir().unwrap();
     let (cert, key) = tls::tests::localhost();
     let (cert_path, key_path) = (directory.path().join("cert"), directory.path().join("key"));
     std::fs::write(&cert_path, &cert).unwrap();
     std::fs::write(&key_path, key).unwrap();
-    let acceptor = TlsAcceptor::from(tls::server_config(&cert_path, &key_path).unwrap());
-    (start(router, Some(acceptor), limits).await, cert)
+    (tls::certified_key(&cert_path, &key_path).unwrap(), cert)
+}
+
+async fn start_tls(router: Router, limits: Limits) -> (Running, String) {
+    let (certified, root) = certified();
+    let acceptor = TlsAcceptor::from(tls::server_config(Arc::new(Certificate::new(certified))));
+    (start(router, Some(acceptor), limits).await, root)
 }
 
 async fn connect_tls(server: &Running, root: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
@@ -152,6 +160,19 @@ async fn tls_is_spoken_in_both_versions() {
     tokio::spawn(connection);
     let request = Request::get("https://localhost/").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_for_new_handshakes_and_open_connections_go_on() {
+    let ((old, old_root), (new, new_root)) = (certified(), certified());
+    let certificate = Arc::new(Certificate::new(old));
+    let acceptor = TlsAcceptor::from(tls::server_config(certificate.clone()));
+    let server = start(peer_echo(), Some(acceptor), limits()).await;
+    let mut open = connect_tls(&server, &old_root, b"http/1.1").await;
+    certificate.exchange(new);
+    let mut fresh = connect_tls(&server, &new_root, b"http/1.1").await;
+    assert!(ask(&mut fresh, GET).await.contains("scheme: Https"));
+    assert!(ask(&mut open, GET).await.contains("scheme: Https"));
 }
 
 #[tokio::test]

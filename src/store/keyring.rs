@@ -4,6 +4,8 @@
 //! key of the index terms. Blobs are AES-256-GCM: `format ‖ key id ‖ [salt] ‖ nonce ‖ ciphertext ‖ tag`. The header and what the
 //! caller names are authenticated too, so a blob that was moved to another place does not open there.
 
+mod live;
+
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -12,12 +14,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+pub(crate) use live::LiveKeyring;
+
 use super::names::hex;
 use super::{Error, IndexKey};
 use crate::secret::{self, Secret};
 
-/// A master key: 32 bytes. `Debug` does not show it.
-#[derive(Clone, Debug)]
+/// A master key: 32 bytes. `Debug` does not show it, and comparing takes the same time whatever differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterKey(Secret<[u8; 32]>);
 
 impl MasterKey {
@@ -65,6 +69,12 @@ impl Keyring {
         Some(Self { first: keys.next()?, others: keys.collect() })
     }
 
+    /// The ids of the keys, the first key's first: 8 hex digits each, as every sealed value names its key. An id tells nothing about
+    /// its key.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.keys().map(|key| hex(&key.id)).collect()
+    }
+
     /// Seals `plain` under the first key, for this purpose and place. `place` is compared when the blob is opened.
     pub(crate) fn seal(&self, purpose: Purpose<'_>, place: &[&[u8]], plain: &[u8]) -> Vec<u8> {
         let mut blob = Vec::with_capacity(purpose.header_len() + NONCE_LEN + plain.len() + TAG_LEN);
@@ -102,7 +112,7 @@ impl Keyring {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::Corrupt)?;
         let aad = associated(header, place);
         // Ids are short, so two keys may share one: a blob is corrupt only if none of them opens it.
-        let mut outcome = OpenError::UnknownKey;
+        let mut is_known = false;
         for key in self.keys().filter(|key| key.id == header[KEY_ID_AT..SALT_AT]) {
             let nonce = Nonce::assume_unique_for_key(*nonce);
             let mut text = Zeroizing::new(sealed.to_vec());
@@ -111,20 +121,17 @@ impl Keyring {
                 text.truncate(length);
                 return Ok(Secret::new(std::mem::take(&mut *text)));
             }
-            outcome = OpenError::Corrupt;
+            is_known = true;
         }
-        Err(outcome)
+        match key_id_of(blob) {
+            Some(id) if !is_known => Err(OpenError::UnknownKey(id)),
+            _ => Err(OpenError::Corrupt),
+        }
     }
 
     /// Whether the first key sealed this blob.
     pub(crate) fn is_current(&self, blob: &[u8]) -> bool {
         blob.get(..SALT_AT).is_some_and(|header| header[0] == FORMAT && header[KEY_ID_AT..] == self.first.id)
-    }
-
-    /// The ids of all keys, first that of the key that seals. Blobs name their key so: 8 hex digits.
-    #[cfg(feature = "server")]
-    pub(crate) fn key_ids(&self) -> Vec<String> {
-        self.keys().map(|key| hex(&key.id)).collect()
     }
 
     /// The term for `parts` under the first key, which rows are written with.
@@ -144,11 +151,12 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys().map(|key| hex(&key.id))).finish()
+        f.debug_list().entries(self.key_ids()).finish()
     }
 }
 
-/// The id of the key that a blob names. Nothing for a blob of another format.
+/// The id of the key that sealed this blob, as [`Keyring::key_ids`] has it: 8 hex digits. Nothing for what is no blob of a format
+/// known here.
 #[cfg(feature = "server")]
 pub(crate) fn key_id_of(blob: &[u8]) -> Option<String> {
     let header = blob.get(..SALT_AT).filter(|header| header[0] == FORMAT)?;
@@ -202,11 +210,11 @@ impl<'a> Purpose<'a> {
 }
 
 /// Why a blob does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// It names a key that is not in the ring.
-    #[error("sealed under a key that is not in the ring")]
-    UnknownKey,
+    /// It names a key that is not in the ring; the key's id.
+    #[error("sealed under the key {0}, which is not in the ring")]
+    UnknownKey(String),
     /// A newer version of this program wrote it.
     #[error("sealed in a newer format")]
     NewerFormat,
@@ -219,7 +227,9 @@ pub(crate) enum OpenError {
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::UnknownKey | OpenError::NewerFormat => Self::Unavailable(format!("a stored value is {error}")),
+            OpenError::UnknownKey(_) | OpenError::NewerFormat => {
+                Self::Unavailable(format!("a stored value is {error}"))
+            }
             OpenError::Corrupt => Self::Corrupt("it does not open under its own key"),
         }
     }
@@ -393,8 +403,9 @@ mod tests {
     #[test]
     fn an_unknown_key_or_a_newer_format_is_unavailable_not_corrupt() {
         let mut blob = ring(&[1]).seal(Purpose::Card, &[], b"text");
-        assert_eq!(ring(&[2]).open(Purpose::Card, &[], &blob), Err(OpenError::UnknownKey));
-        assert!(matches!(Error::from(OpenError::UnknownKey), Error::Unavailable(_)));
+        let unknown = OpenError::UnknownKey(ring(&[1]).key_ids().remove(0));
+        assert_eq!(ring(&[2]).open(Purpose::Card, &[], &blob), Err(unknown.clone()));
+        assert!(matches!(Error::from(unknown), Error::Unavailable(_)));
         blob[0] = FORMAT + 1;
         assert_eq!(ring(&[1]).open(Purpose::Card, &[], &blob), Err(OpenError::NewerFormat));
         assert!(matches!(Error::from(OpenError::NewerFormat), Error::Unavailable(_)));
@@ -409,6 +420,20 @@ mod tests {
         assert!(!rotated.is_current(&blob));
         assert!(rotated.is_current(&rotated.seal(Purpose::Card, &[], b"text")));
         assert!(!rotated.is_current(b""));
+    }
+
+    #[test]
+    fn a_blob_names_the_key_that_sealed_it() {
+        let rotated = ring(&[2, 1]);
+        let ids = rotated.key_ids();
+        assert_eq!(ids, [ring(&[2]).key_ids(), ring(&[1]).key_ids()].concat());
+        for purpose in purposes() {
+            assert_eq!(key_id_of(&rotated.seal(purpose, &[], b"text")).as_ref(), Some(&ids[0]));
+        }
+        assert_eq!(key_id_of(&[FORMAT, 0xc0, 0xa7, 0, 1]).as_deref(), Some("c0a70001"));
+        for no_blob in [&[][..], &[FORMAT, 1, 2, 3], &[FORMAT + 1, 1, 2, 3, 4], &[0; 5]] {
+            assert_eq!(key_id_of(no_blob), None);
+        }
     }
 
     #[test]

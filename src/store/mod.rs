@@ -38,6 +38,7 @@ pub(crate) use breaker::Breaker;
 pub use endings::{Ending, EndingTarget, Reason, Signal, TOMBSTONE_LIFE, Tombstone};
 #[cfg(any(test, feature = "test-util"))]
 pub use flaky::{FlakyBackend, Outage};
+pub(crate) use keyring::LiveKeyring;
 #[cfg(feature = "server")]
 pub(crate) use keyring::key_id_of;
 pub use keyring::{Keyring, MasterKey};

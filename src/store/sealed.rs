@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::keyring::{Keyring, Purpose};
+use super::keyring::{Keyring, LiveKeyring, Purpose};
 use super::{
     Breaker, Claimed, Digest, IndexKey, Inserted, Lease, LeaseAfter, Limit, NewRow, Reason, Replaced, Reseal, Result,
     Row, SessionBackend, SessionId, SessionKey, Swapped, Taken, Updated,
@@ -31,7 +31,7 @@ pub(crate) use searching::{TermEnding, TermTarget};
 #[derive(Clone, Debug)]
 pub(crate) struct SealedStore {
     backend: Arc<dyn SessionBackend>,
-    keyring: Arc<Keyring>,
+    keyring: LiveKeyring,
     scope: Arc<Scope>,
     breaker: Arc<Breaker>,
 }
@@ -89,11 +89,11 @@ impl SealedStore {
     /// A view of `backend`; all views of one backend share the `breaker`, which bounds their calls in time and number.
     pub(crate) fn new(
         backend: Arc<dyn SessionBackend>,
-        keyring: Arc<Keyring>,
+        keyring: impl Into<LiveKeyring>,
         scope: Scope,
         breaker: Arc<Breaker>,
     ) -> Self {
-        Self { backend, keyring, scope: Arc::new(scope), breaker }
+        Self { backend, keyring: keyring.into(), scope: Arc::new(scope), breaker }
     }
 
     /// Whose sessions it shows.
@@ -105,7 +105,7 @@ impl SealedStore {
     /// The ids of the master keys, first that of the key that seals.
     #[cfg(feature = "server")]
     pub(crate) fn key_ids(&self) -> Vec<String> {
-        self.keyring.key_ids()
+        self.keyring.now().key_ids()
     }
 
     /// Writes a new session; see [`SessionBackend::insert`]. With `max_per_subject`, the oldest sessions of the same
@@ -155,7 +155,7 @@ impl SealedStore {
     /// Opens a row that the backend gave for this id.
     pub(crate) fn open(&self, id: &SessionId, row: Row) -> Result<Opened> {
         let key = id.key();
-        let session = self.keyring.open(Purpose::Session(id.as_bytes()), &self.place(&key), &row.session)?;
+        let session = self.keyring.now().open(Purpose::Session(id.as_bytes()), &self.place(&key), &row.session)?;
         Ok(Opened {
             key,
             version: row.tokens_version,
@@ -190,7 +190,7 @@ impl SealedStore {
         reseal: Option<&Reseal>,
     ) -> Result<Updated> {
         let key = id.key();
-        let sealed = self.keyring.seal(Purpose::Session(id.as_bytes()), &self.place(&key), session);
+        let sealed = self.keyring.now().seal(Purpose::Session(id.as_bytes()), &self.place(&key), session);
         self.bounded(self.backend.touch(key, live_for, &sealed, reseal)).await
     }
 
@@ -204,7 +204,7 @@ impl SealedStore {
         lease: LeaseAfter,
     ) -> Result<Swapped> {
         let Some(version) = expected.checked_add(1) else { return Ok(Swapped::Moved) };
-        let sealed = self.seal_tokens(id, version, tokens);
+        let sealed = self.seal_tokens(&self.keyring.now(), id, version, tokens);
         self.bounded(self.backend.swap_tokens(id.key(), expected, &sealed, lease)).await
     }
 
@@ -234,7 +234,7 @@ impl SealedStore {
 
     /// What rows with this term are found by: one index key per master key, oldest first.
     pub(crate) fn index_keys(&self, term: Term<'_>) -> Vec<IndexKey> {
-        self.keyring.index_keys(&self.term_parts(term))
+        self.keyring.now().index_keys(&self.term_parts(term))
     }
 
     /// Takes the right to use this session's refresh token; see [`SessionBackend::take_lease`].
@@ -268,7 +268,7 @@ impl SealedStore {
         let handle = secret::random_token();
         let digest = Digest::of(handle.expose());
         let place = [digest.as_bytes(), self.scope.frontend.as_bytes()];
-        let sealed = self.keyring.seal(Purpose::Once(handle.expose().as_bytes()), &place, plain);
+        let sealed = self.keyring.now().seal(Purpose::Once(handle.expose().as_bytes()), &place, plain);
         self.bounded(self.backend.put_once(digest, &sealed, ttl)).await?;
         Ok(handle)
     }
@@ -278,19 +278,19 @@ impl SealedStore {
         let digest = Digest::of(handle);
         let Some(sealed) = self.bounded(self.backend.take_once(digest)).await? else { return Ok(None) };
         let place = [digest.as_bytes(), self.scope.frontend.as_bytes()];
-        Ok(Some(self.keyring.open(Purpose::Once(handle.as_bytes()), &place, &sealed)?))
+        Ok(Some(self.keyring.now().open(Purpose::Once(handle.as_bytes()), &place, &sealed)?))
     }
 
     /// Seals a cookie's content for this frontend and this cookie name; base64url without padding. No I/O.
     pub(crate) fn seal_cookie(&self, name: &str, plain: &[u8]) -> Secret<String> {
         let place = [self.scope.frontend.as_bytes(), name.as_bytes()];
-        Secret::new(URL_SAFE_NO_PAD.encode(self.keyring.seal(Purpose::Cookie, &place, plain)))
+        Secret::new(URL_SAFE_NO_PAD.encode(self.keyring.now().seal(Purpose::Cookie, &place, plain)))
     }
 
     /// Opens a cookie sealed by [`seal_cookie`](Self::seal_cookie). Nothing for anything else.
     pub(crate) fn open_cookie(&self, name: &str, value: &str) -> Option<Secret<Vec<u8>>> {
         let place = [self.scope.frontend.as_bytes(), name.as_bytes()];
-        self.keyring.open(Purpose::Cookie, &place, &URL_SAFE_NO_PAD.decode(value).ok()?).ok()
+        self.keyring.now().open(Purpose::Cookie, &place, &URL_SAFE_NO_PAD.decode(value).ok()?).ok()
     }
 
     /// Whether the store answers.
@@ -303,12 +303,12 @@ impl SealedStore {
     }
 
     fn new_row(&self, id: &SessionId, new: &NewSession<'_>) -> NewRow {
-        let key = id.key();
+        let (key, keyring) = (id.key(), self.keyring.now());
         NewRow {
-            terms: self.terms(new.terms),
-            session: self.keyring.seal(Purpose::Session(id.as_bytes()), &self.place(&key), new.session),
-            tokens: self.seal_tokens(id, 1, new.tokens),
-            card: self.keyring.seal(Purpose::Card, &self.place(&key), new.card),
+            terms: self.terms(&keyring, new.terms),
+            session: keyring.seal(Purpose::Session(id.as_bytes()), &self.place(&key), new.session),
+            tokens: self.seal_tokens(&keyring, id, 1, new.tokens),
+            card: keyring.seal(Purpose::Card, &self.place(&key), new.card),
             issued_at: new.issued_at,
             live_for: new.live_for,
         }
@@ -321,28 +321,28 @@ impl SealedStore {
 
     /// What `touch` writes beside the session half, if any part is not under the newest key.
     fn reseal(&self, opened: &Opened, terms: &[Term<'_>]) -> Result<Option<Reseal>> {
-        let row = &opened.row;
-        if [&row.session, &row.tokens, &row.card].into_iter().all(|blob| self.keyring.is_current(blob)) {
+        let (row, keyring) = (&opened.row, self.keyring.now());
+        if [&row.session, &row.tokens, &row.card].into_iter().all(|blob| keyring.is_current(blob)) {
             return Ok(None);
         }
         let place = self.place(&opened.key);
-        let card = self.keyring.open(Purpose::Card, &place, &row.card)?;
+        let card = keyring.open(Purpose::Card, &place, &row.card)?;
         let tokens = opened.tokens()?;
         Ok(Some(Reseal {
-            card: self.keyring.seal(Purpose::Card, &place, card.expose()),
-            terms: self.terms(terms),
-            tokens: Some((opened.version, self.seal_tokens(&opened.id, opened.version, tokens.expose()))),
+            card: keyring.seal(Purpose::Card, &place, card.expose()),
+            terms: self.terms(&keyring, terms),
+            tokens: Some((opened.version, self.seal_tokens(&keyring, &opened.id, opened.version, tokens.expose()))),
         }))
     }
 
-    fn seal_tokens(&self, id: &SessionId, version: u64, tokens: &[u8]) -> Vec<u8> {
+    fn seal_tokens(&self, keyring: &Keyring, id: &SessionId, version: u64, tokens: &[u8]) -> Vec<u8> {
         let (key, version) = (id.key(), version.to_be_bytes());
         let [row, frontend] = self.place(&key);
-        self.keyring.seal(Purpose::Tokens(id.as_bytes()), &[row, frontend, &version], tokens)
+        keyring.seal(Purpose::Tokens(id.as_bytes()), &[row, frontend, &version], tokens)
     }
 
-    fn terms(&self, terms: &[Term<'_>]) -> Vec<IndexKey> {
-        terms.iter().map(|term| self.keyring.index_key(&self.term_parts(*term))).collect()
+    fn terms(&self, keyring: &Keyring, terms: &[Term<'_>]) -> Vec<IndexKey> {
+        terms.iter().map(|term| keyring.index_key(&self.term_parts(*term))).collect()
     }
 
     fn term_parts<'a>(&'a self, term: Term<'a>) -> [&'a [u8]; 4] {
@@ -387,7 +387,7 @@ impl Opened {
         let version = self.version.to_be_bytes();
         let [row, frontend] = self.store.place(&self.key);
         let place = [row, frontend, &version];
-        Ok(self.store.keyring.open(Purpose::Tokens(self.id.as_bytes()), &place, &self.row.tokens)?)
+        Ok(self.store.keyring.now().open(Purpose::Tokens(self.id.as_bytes()), &place, &self.row.tokens)?)
     }
 }
 

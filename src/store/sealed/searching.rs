@@ -63,7 +63,7 @@ impl SealedStore {
     /// # Errors
     /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
     pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
-        Ok(self.keyring.open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
+        Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
     }
 
     /// One list of index keys per master key: a row carries terms of one key only.

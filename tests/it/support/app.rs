@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use cloakroom::Cloakroom;
-use cloakroom::app::ServeError;
+use cloakroom::app::{ReloadError, Reloaded, ServeError};
 use cloakroom::clock::{Clock as _, ManualClock, SystemClock};
 use cloakroom::config::{Config, LoadOptions};
 use cloakroom::demo::api::{EchoApi, EchoApiOptions, ReceivedRequest};
@@ -42,10 +42,9 @@ pub(crate) struct TestApp {
 
 /// The program while it serves.
 struct Running {
+    cloakroom: Cloakroom,
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
-    router: Router,
-    admin: Router,
 }
 
 /// How a test wants its app.
@@ -192,7 +191,8 @@ impl TestApp {
 
     /// Ends the program.
     pub(crate) async fn stop(&mut self) {
-        let Running { shutdown, served, .. } = self.running.take().unwrap();
+        let Running { cloakroom, shutdown, served } = self.running.take().unwrap();
+        drop(cloakroom);
         shutdown.cancel();
         served.await.unwrap().unwrap();
     }
@@ -218,16 +218,29 @@ impl TestApp {
 
     /// What the public listener answers, without a listener.
     pub(crate) fn router(&self) -> Router {
-        self.running.as_ref().unwrap().router.clone()
+        self.running.as_ref().unwrap().cloakroom.router()
     }
 
     /// What the admin listener says to a GET.
     pub(crate) async fn ask_admin(&self, path: &str) -> (StatusCode, String) {
-        let admin = self.running.as_ref().unwrap().admin.clone();
+        let admin = self.running.as_ref().unwrap().cloakroom.admin_router();
         let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
         let Ok(answer) = admin.oneshot(request).await;
         let (status, body) = (answer.status(), to_bytes(answer.into_body(), usize::MAX).await.unwrap());
         (status, String::from_utf8(body.into()).unwrap())
+    }
+
+    /// Has the program read its configuration again, with this variable set.
+    pub(crate) fn reload(&mut self, name: &str, value: &str) -> Result<Reloaded, ReloadError> {
+        self.sources = self.sources.clone().variable(name, value);
+        let config = Config::load(&self.sources).unwrap_or_else(|findings| panic!("{findings}"));
+        self.running.as_ref().unwrap().cloakroom.reload(config)
+    }
+
+    /// Another Cloakroom over the same store, that nobody listens to, with this variable set.
+    pub(crate) async fn replica(&self, name: &str, value: &str) -> (Cloakroom, LoadOptions) {
+        let sources = self.sources.clone().variable(name, value);
+        (build(&sources, self.backend.clone(), &self.clock, (Router::new(), None)).await, sources)
     }
 
     /// A browser without cookies.
@@ -302,19 +315,27 @@ async fn serve(
     backend: Arc<dyn SessionBackend>,
     clock: &ManualClock,
     listener: TcpListener,
-    (handlers, exporter): (Router, Option<Exporter>),
+    extras: (Router, Option<Exporter>),
 ) -> Running {
+    let cloakroom = build(sources, backend, clock, extras).await;
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(cloakroom.clone().serve(listener, None, shutdown.clone().cancelled_owned()));
+    Running { cloakroom, shutdown, served }
+}
+
+async fn build(
+    sources: &LoadOptions,
+    backend: Arc<dyn SessionBackend>,
+    clock: &ManualClock,
+    (handlers, exporter): (Router, Option<Exporter>),
+) -> Cloakroom {
     let config = Config::load(sources).unwrap_or_else(|findings| panic!("{findings}"));
     let mut builder =
         Cloakroom::builder(config).backend(backend).clock(Arc::new(clock.clone())).handlers("default", handlers);
     if let Some(exporter) = exporter {
         builder = builder.metrics(exporter);
     }
-    let built = builder.build().await.unwrap();
-    let (router, admin) = (built.router(), built.admin_router());
-    let shutdown = CancellationToken::new();
-    let served = tokio::spawn(built.serve(listener, None, shutdown.clone().cancelled_owned()));
-    Running { shutdown, served, router, admin }
+    builder.build().await.unwrap()
 }
 
 /// A small SPA in a directory of its own.

@@ -1,0 +1,263 @@
+//! Values that are exchanged while everything runs: master keys, client secrets, roots, the listener's certificate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+
+use super::Cloakroom;
+use crate::config::{Config, Tls};
+use crate::frontend::Frontend;
+use crate::oidc::{ClientAuth, ProviderHttp, RelyingParty};
+use crate::store::{Keyring, LiveKeyring};
+use crate::{proxy, tls};
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// What is used from now on. Empty if nothing of it had changed.
+    pub exchanged: Vec<Exchanged>,
+    /// Keys of the configuration (`session.idle`) that differ from what runs, and are only read at the start.
+    pub needs_restart: Vec<String>,
+}
+
+/// Something that was exchanged. Shows no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exchanged {
+    /// The master keys, by their ids (8 hex digits).
+    MasterKeys {
+        /// All keys in use, the one that seals first.
+        used: Vec<String>,
+        /// Keys that nothing opens with any more.
+        gone: Vec<String>,
+    },
+    /// How a frontend proves to its provider who it is; the frontend's name.
+    ClientAuth(String),
+    /// The roots of `server.ca_file`, for providers and upstreams.
+    Roots,
+    /// The listener's certificate and key.
+    Certificate,
+}
+
+impl fmt::Display for Exchanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MasterKeys { used, gone } => {
+                write!(f, "master keys: {} (the first seals)", used.join(", "))?;
+                if gone.is_empty() { Ok(()) } else { write!(f, "; gone: {}", gone.join(", ")) }
+            }
+            Self::ClientAuth(frontend) => write!(f, "client secret of {frontend}"),
+            Self::Roots => f.write_str("roots of server.ca_file"),
+            Self::Certificate => f.write_str("the listener's certificate"),
+        }
+    }
+}
+
+/// Why nothing was exchanged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// A root certificate cannot be used.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// The listener's certificate or key cannot be used.
+    #[error("cannot use the listener's certificate: {0}")]
+    Certificate(String),
+}
+
+impl Cloakroom {
+    /// Takes over what may change while everything runs: master keys, client secrets, the roots of `server.ca_file`, the listener's
+    /// certificate and key. All of it or nothing; calls under way finish with what they began with. What else differs in `config` is
+    /// named and has no effect. Logs what was exchanged.
+    ///
+    /// A store without configured keys keeps the key it made itself, a client with a secret does not become a public one, and a
+    /// listener does not begin or cease to speak TLS: these need a restart, too.
+    ///
+    /// Reads certificates and the system's roots, so it blocks for some milliseconds.
+    ///
+    /// ```no_run
+    /// # use cloakroom::{Cloakroom, config::Config};
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cloakroom = Cloakroom::builder(Config::from_environment(None)?).build().await?;
+    /// let served = tokio::spawn(axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8080").await?, cloakroom.router()).into_future());
+    /// // … whenever the operator says so:
+    /// let reloaded = cloakroom.reload(Config::from_environment(None)?)?;
+    /// println!("{} exchanged", reloaded.exchanged.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Tls`, `Certificate`: a file does not hold what it should. Everything stays as it was.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
+        let mut running = self.live.running();
+        let fresh = self.live.prepare(&running, &config)?;
+        let needs_restart = needs_restart(&running, &config);
+        let exchanged = self.live.exchange(fresh);
+        adopt(&mut running, config);
+        for exchanged in &exchanged {
+            tracing::info!("exchanged {exchanged}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!(
+                changed = needs_restart.join(", "),
+                "what else changed in the configuration needs a restart"
+            );
+        }
+        Ok(Reloaded { exchanged, needs_restart })
+    }
+}
+
+/// The places where exchanged values go, and what is in them.
+#[derive(Debug)]
+pub(super) struct Live {
+    keyring: LiveKeyring,
+    /// By the names of their frontends.
+    relying_parties: BTreeMap<String, RelyingParty>,
+    upstreams: proxy::Client,
+    /// There from the moment that TLS is spoken.
+    certificate: OnceLock<Arc<tls::Certificate>>,
+    /// As it was at the start but for what was exchanged since.
+    running: Mutex<Config>,
+}
+
+/// What differs and can be used.
+struct Fresh {
+    keyring: Option<Keyring>,
+    auths: Vec<(String, ClientAuth)>,
+    roots: Option<(Arc<rustls::ClientConfig>, reqwest::Client)>,
+    certificate: Option<CertifiedKey>,
+}
+
+impl Live {
+    pub(super) fn new(keyring: LiveKeyring, frontends: &[Frontend], upstreams: proxy::Client, running: Config) -> Self {
+        let relying_party = |frontend: &Frontend| (frontend.id().to_owned(), frontend.relying_party().clone());
+        let relying_parties = frontends.iter().map(relying_party).collect();
+        Self { keyring, relying_parties, upstreams, certificate: OnceLock::new(), running: Mutex::new(running) }
+    }
+
+    /// The ids of the master keys in use, the one that seals first.
+    pub(super) fn key_ids(&self) -> Vec<String> {
+        self.keyring.now().key_ids()
+    }
+
+    /// The configuration in use. Whoever holds it keeps reloads waiting.
+    pub(super) fn running(&self) -> MutexGuard<'_, Config> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What speaks TLS with the certificate in use, if the listener is to.
+    pub(super) fn acceptor(&self) -> Result<Option<TlsAcceptor>, tls::Error> {
+        let running = self.running();
+        let Some(files) = &running.server.tls else { return Ok(None) };
+        let certified = tls::certified_key(&files.cert, &files.key)?;
+        let certificate = self.certificate.get_or_init(|| Arc::new(tls::Certificate::new(certified)));
+        Ok(Some(TlsAcceptor::from(tls::server_config(certificate.clone()))))
+    }
+
+    /// Everything that may fail happens here, before anything is exchanged.
+    fn prepare(&self, running: &Config, newer: &Config) -> Result<Fresh, ReloadError> {
+        let both_have_keys = !running.keys.is_empty() && !newer.keys.is_empty();
+        let keyring =
+            (both_have_keys && running.keys != newer.keys).then(|| Keyring::new(newer.keys.clone())).flatten();
+        let auths = auths(running, newer).filter(|(_, was, is)| was != is && **is != ClientAuth::None);
+        let auths = auths.map(|(id, _, is)| (id.to_owned(), is.clone())).collect();
+        let roots = (running.server.ca_pem != newer.server.ca_pem).then(|| roots(newer)).transpose()?;
+        let certificate = match (&running.server.tls, &newer.server.tls) {
+            (Some(_), Some(files)) => Some(certified(files)?),
+            _ => None,
+        };
+        let in_use = |certified: &CertifiedKey| self.certificate.get().is_none_or(|known| known.is(certified));
+        Ok(Fresh { keyring, auths, roots, certificate: certificate.filter(|certified| !in_use(certified)) })
+    }
+
+    /// Cannot fail half way.
+    fn exchange(&self, fresh: Fresh) -> Vec<Exchanged> {
+        let mut exchanged = Vec::new();
+        if let Some(keyring) = fresh.keyring {
+            let (before, used) = (self.key_ids(), keyring.key_ids());
+            self.keyring.exchange(keyring);
+            let gone: Vec<_> = before.iter().filter(|id| !used.contains(id)).cloned().collect();
+            if gone.contains(&before[0]) {
+                tracing::warn!(key = before[0], "the key that sealed until now is gone; sessions under it wait for it");
+            }
+            exchanged.push(Exchanged::MasterKeys { used, gone });
+        }
+        for (frontend, auth) in fresh.auths {
+            if let Some(relying_party) = self.relying_parties.get(&frontend) {
+                relying_party.exchange_auth(auth);
+                exchanged.push(Exchanged::ClientAuth(frontend));
+            }
+        }
+        if let Some((tls, connections)) = fresh.roots {
+            for relying_party in self.relying_parties.values() {
+                relying_party.exchange_connections(connections.clone());
+            }
+            self.upstreams.exchange_roots(&tls);
+            exchanged.push(Exchanged::Roots);
+        }
+        if let Some((certificate, certified)) = self.certificate.get().zip(fresh.certificate) {
+            certificate.exchange(certified);
+            exchanged.push(Exchanged::Certificate);
+        }
+        exchanged
+    }
+}
+
+/// Notes what was exchanged: `running` is what the next reload compares with. The rest of `newer` is dropped, and the old secrets are
+/// wiped.
+fn adopt(running: &mut Config, newer: Config) {
+    if !running.keys.is_empty() && !newer.keys.is_empty() {
+        running.keys = newer.keys;
+    }
+    for frontend in &mut running.frontends {
+        let newer = newer.frontends.iter().find(|newer| newer.id == frontend.id);
+        if let Some(auth) = newer.map(|newer| &newer.client.auth).filter(|auth| **auth != ClientAuth::None) {
+            frontend.client.auth = auth.clone();
+        }
+    }
+    running.server.ca_pem = newer.server.ca_pem;
+    if running.server.tls.is_some() && newer.server.tls.is_some() {
+        running.server.tls = newer.server.tls;
+    }
+}
+
+fn needs_restart(running: &Config, newer: &Config) -> Vec<String> {
+    let mut keys = running.given.settled_differences(&newer.given);
+    if running.keys.is_empty() != newer.keys.is_empty() {
+        keys.push("keys.master".to_owned());
+    }
+    if running.server.tls.is_some() != newer.server.tls.is_some() {
+        keys.push("server.tls".to_owned());
+    }
+    let became_public = auths(running, newer).filter(|(_, was, is)| was != is && **is == ClientAuth::None);
+    keys.extend(became_public.map(|(id, ..)| format!("frontends.{id}.client_auth.secret")));
+    keys
+}
+
+/// The frontends of both configurations: the name, and how each proves who it is.
+fn auths<'a>(
+    running: &'a Config,
+    newer: &'a Config,
+) -> impl Iterator<Item = (&'a str, &'a ClientAuth, &'a ClientAuth)> {
+    let find = |id: &str| newer.frontends.iter().find(|frontend| frontend.id == id);
+    running.frontends.iter().filter_map(move |was| {
+        let is = find(&was.id)?;
+        Some((was.id.as_str(), &was.client.auth, &is.client.auth))
+    })
+}
+
+fn roots(config: &Config) -> Result<(Arc<rustls::ClientConfig>, reqwest::Client), ReloadError> {
+    let tls =
+        tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| ReloadError::Tls(error.to_string()))?;
+    let connections = ProviderHttp::connections(&tls).map_err(|error| ReloadError::Tls(error.to_string()))?;
+    Ok((tls, connections))
+}
+
+fn certified(files: &Tls) -> Result<CertifiedKey, ReloadError> {
+    tls::certified_key(&files.cert, &files.key).map_err(|error| ReloadError::Certificate(error.to_string()))
+}
