@@ -261,3 +261,69 @@ fn roots(config: &Config) -> Result<(Arc<rustls::ClientConfig>, reqwest::Client)
 fn certified(files: &Tls) -> Result<CertifiedKey, ReloadError> {
     tls::certified_key(&files.cert, &files.key).map_err(|error| ReloadError::Certificate(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LoadOptions;
+    use crate::store::MasterKey;
+
+    const SECRET: &str = "client_auth = { secret = 'a secret' }";
+
+    fn config(frontend: &str, keys: &str) -> Config {
+        let toml = format!(
+            "keys.master = {keys}\nstore.url = 'memory:'\nproviders.corp.issuer = 'https://id.example'\n\
+             [frontends.shop]\nurl = 'https://shop.example'\nclient_id = 'shop'\n{frontend}"
+        );
+        Config::load(&LoadOptions::default().toml("cloakroom.toml", toml))
+            .unwrap_or_else(|findings| panic!("{findings}"))
+    }
+
+    fn key(byte: u8) -> String {
+        format!("['{}']", MasterKey::from_bytes([byte; 32]).to_base64url().expose())
+    }
+
+    async fn start(config: Config) -> Cloakroom {
+        Cloakroom::builder(config).build().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_does_not_become_public() {
+        let cloakroom = start(config(SECRET, &key(1))).await;
+        let reloaded = cloakroom.reload(config("allow_public_client = true", &key(1))).unwrap();
+        assert_eq!(reloaded.exchanged, []);
+        assert_eq!(reloaded.needs_restart, ["frontends.shop.allow_public_client", "frontends.shop.client_auth.secret"]);
+        assert!(cloakroom.reload(config(SECRET, &key(1))).unwrap().exchanged.is_empty(), "the secret was kept");
+    }
+
+    #[tokio::test]
+    async fn how_a_secret_is_sent_may_change() {
+        let cloakroom = start(config(SECRET, &key(1))).await;
+        let post = "client_auth = { secret = 'a secret', method = 'client_secret_post' }";
+        let reloaded = cloakroom.reload(config(post, &key(1))).unwrap();
+        assert_eq!(
+            (reloaded.exchanged, reloaded.needs_restart),
+            (vec![Exchanged::ClientAuth("shop".to_owned())], vec![])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_used_leaves_the_keys_as_they_were() {
+        let cloakroom = start(config(SECRET, &key(1))).await;
+        let mut newer = config(SECRET, &key(2));
+        newer.server.ca_pem =
+            Some(b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n".as_slice().into());
+        let before = cloakroom.live.key_ids();
+        assert!(matches!(cloakroom.reload(newer), Err(ReloadError::Tls(_))));
+        assert_eq!(cloakroom.live.key_ids(), before);
+    }
+
+    #[tokio::test]
+    async fn a_frontend_that_is_new_or_gone_is_named() {
+        let cloakroom = start(config(SECRET, &key(1))).await;
+        let other =
+            format!("{SECRET}\n[frontends.admin]\nurl = 'https://admin.example'\nclient_id = 'admin'\n{SECRET}");
+        let reloaded = cloakroom.reload(config(&other, &key(1))).unwrap();
+        assert_eq!(reloaded.needs_restart, ["frontends.admin.client_id", "frontends.admin.url"]);
+    }
+}

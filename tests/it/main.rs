@@ -17,6 +17,8 @@ mod metrics;
 mod provider_outage;
 mod refresh;
 mod rejections;
+mod reload;
+mod rotation;
 mod session;
 mod sessions_command;
 mod store_outage;
