@@ -83,10 +83,11 @@ impl Cloakroom {
     /// # use cloakroom::{Cloakroom, config::Config};
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let cloakroom = Cloakroom::builder(Config::from_environment(None)?).build().await?;
-    /// let served = tokio::spawn(axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8080").await?, cloakroom.router()).into_future());
-    /// // … whenever the operator says so:
+    /// let router = cloakroom.router(); // is served, and whenever the operator says so:
     /// let reloaded = cloakroom.reload(Config::from_environment(None)?)?;
-    /// println!("{} exchanged", reloaded.exchanged.len());
+    /// if !reloaded.needs_restart.is_empty() {
+    ///     eprintln!("not taken over: {}", reloaded.needs_restart.join(", "));
+    /// }
     /// # Ok(())
     /// # }
     /// ```

@@ -43,7 +43,8 @@ async fn ids_at_rest(app: &TestApp) -> Vec<String> {
     let mut ids = Vec::new();
     for listed in app.backend.scan(Cursor::default()).await.unwrap().rows {
         let Some(row) = app.backend.load(listed.key).await.unwrap() else { continue };
-        let id_in = |blob: &[u8]| blob[1..5].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        // A format byte, then the key's id.
+        let id_in = |blob: &[u8]| format!("{:08x}", u32::from_be_bytes(blob[1..5].try_into().unwrap()));
         ids.extend([&row.session, &row.tokens, &row.card].map(|blob| id_in(blob)));
     }
     ids.sort_unstable();

@@ -1,3 +1,5 @@
+mod rotation;
+
 use super::*;
 use crate::store::{Error, FlakyBackend, MasterKey, MemoryBackend, Outage};
 
