@@ -51,7 +51,8 @@
 //!
 //! [`Cloakroom::serve`] brings TLS, limits, the admin listener and draining. An application that serves the router itself goes
 //! without these, and calls [`Cloakroom::drain`] at its end. Expired rows are removed wherever a `Cloakroom` or its router
-//! exists.
+//! exists. [`Cloakroom::reload`] takes over rotated keys, secrets and certificates while everything runs; the program calls it on
+//! SIGHUP and when its files change.
 //!
 //! [`CloakroomBuilder::backend`] takes a session store of your own: anything that implements [`store::SessionBackend`] and
 //! passes the public suite of the feature `test-util`.

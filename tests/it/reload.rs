@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use url::Url;
@@ -162,14 +163,16 @@ async fn what_is_only_read_at_the_start_is_named_each_time() {
 struct Program {
     child: Child,
     lines: mpsc::Receiver<String>,
+    _folder: TempDir,
 }
 
 impl Program {
     fn start(key: (&str, &str)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
         command.arg("serve").env_clear().env(key.0, key.1).stderr(Stdio::piped());
-        // An absolute URL keeps a `.env` or `cloakroom.toml` of the working directory out.
-        command.current_dir(std::env::temp_dir());
+        // Nobody's `.env` is in a folder of its own.
+        let folder = tempfile::tempdir().unwrap();
+        command.current_dir(&folder);
         for (name, value) in [
             ("CLOAKROOM_URL", "http://localhost:8080"),
             ("CLOAKROOM_LISTEN", "127.0.0.1:0"),
@@ -185,7 +188,7 @@ impl Program {
         let (send, lines) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        let program = Self { child, lines };
+        let program = Self { child, lines, _folder: folder };
         program.says("serving");
         program
     }
