@@ -60,7 +60,7 @@ async fn a_new_client_secret_is_used_from_the_next_call_on() {
     assert_eq!(reloaded.exchanged, [Exchanged::ClientAuth("default".to_owned())]);
     assert_eq!(browser.fetch(Method::GET, "/api/x").await.status, StatusCode::OK);
     assert!(app.logged_in("bob").await.is_logged_in().await);
-    logs::assert_tells(&["exchanged client secret of default"]);
+    assert!(logs::count(&["exchanged client secret of default"]) > 0);
 }
 
 /// A server that answers every request over TLS with `{}`, and counts them.

@@ -52,7 +52,7 @@ async fn a_reseal_that_meets_a_renewal_keeps_the_renewed_tokens() {
 async fn a_ring_that_is_exchanged_is_used_by_every_view_at_once() {
     let backend = memory();
     let live = LiveKeyring::from(ring(&[1]));
-    let view = |name| SealedStore::new(backend.clone(), live.clone(), scope(name), MINUTE);
+    let view = |name| SealedStore::new(backend.clone(), live.clone(), scope(name), breaker());
     let (shop, admin) = (view("shop"), view("admin"));
     let (hers, his) = (opened(&shop).await, opened(&admin).await);
     let read_before = shop.load(&hers).await.unwrap().unwrap();
