@@ -192,7 +192,7 @@ impl CloakroomBuilder {
         }
         let backend = match backend {
             Some(backend) => backend,
-            None => store::open(&config.store.url).await?,
+            None => store::open(&config.store.options()).await?,
         };
         let mut foundry = Foundry::new(&config, &backend, &clock)?;
         let frontends =
@@ -219,7 +219,7 @@ impl CloakroomBuilder {
 
 /// The master keys; `memory:` may do without and gets a fresh one.
 fn keys(config: &Config) -> Result<Vec<MasterKey>, BuildError> {
-    match (config.keys.is_empty(), config.store.url == "memory:") {
+    match (config.keys.is_empty(), config.store.is_memory()) {
         (false, _) => Ok(config.keys.clone()),
         (true, true) => Ok(vec![MasterKey::generate()]),
         (true, false) => Err(BuildError::NoKey),

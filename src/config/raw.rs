@@ -53,7 +53,7 @@ section! {
 }
 section! {
     /// `[store]`
-    Store { url: Leaf, timeout: Leaf, lease: Leaf }
+    Store { url: Leaf, timeout: Leaf, lease: Leaf, replicas_written: Leaf }
 }
 section! {
     /// `[session]`

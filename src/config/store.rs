@@ -9,14 +9,16 @@ use super::raw::{self, Leaf};
 use super::reader::{Section, duplicates};
 use super::values::shown;
 use crate::secret::Secret;
-use crate::store::MasterKey;
+use crate::store::{self, MasterKey};
 
 /// `[store]`
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Store {
-    /// `memory:`, `sqlite:PATH`.
-    pub url: String,
+    /// `memory:`, `sqlite:PATH`, `postgres://…`, `redis://…`. It may hold a password.
+    pub url: Secret<String>,
+    /// Redis only: how many replicas must confirm a write before it counts.
+    pub replicas_written: u32,
     /// Deadline of one store call.
     pub timeout: Duration,
     /// How long a refresh lease lasts unless renewed.
@@ -41,20 +43,36 @@ impl Store {
 
     /// Whether sessions are gone when the process ends.
     pub fn is_memory(&self) -> bool {
-        self.url == MEMORY
+        self.url.expose() == MEMORY
+    }
+
+    /// What the store is opened with.
+    pub fn options(&self) -> store::Options {
+        store::Options { url: self.url.clone(), replicas_written: self.replicas_written, timeout: self.timeout }
     }
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:cloakroom.db".to_owned(), timeout: Duration::from_secs(2), lease: Duration::from_secs(5) }
+        Self {
+            url: Secret::from("sqlite:cloakroom.db"),
+            replicas_written: 0,
+            timeout: Duration::from_secs(2),
+            lease: Duration::from_secs(5),
+        }
     }
 }
 
 pub(super) fn read(raw: &raw::Store, at: &Section<'_>) -> Store {
     let default = Store::default();
+    let url = url(&raw.url, at).unwrap_or(default.url);
+    let replicas_written = at.number("replicas_written", &raw.replicas_written).unwrap_or(default.replicas_written);
+    if replicas_written > 0 && !is_redis(url.expose()) {
+        at.complain("replicas_written", "only a Redis store knows replicas; leave it out");
+    }
     Store {
-        url: at.parse("url", &raw.url, url).unwrap_or(default.url),
+        url,
+        replicas_written,
         timeout: at.duration("timeout", &raw.timeout, default.timeout),
         lease: at.duration("lease", &raw.lease, default.lease),
     }
@@ -110,31 +128,49 @@ fn secrets(leaf: &Leaf, at: &Section<'_>) -> Option<Vec<(KeyPath, Secret<String>
     }
 }
 
-fn url(text: &str) -> Result<String, String> {
+/// The store's URL, which is a secret: it may hold a password.
+fn url(leaf: &Leaf, at: &Section<'_>) -> Option<Secret<String>> {
+    let url = at.secret(&at.path.key("url"), leaf.0.as_ref()?)?;
+    checked(url.expose()).map_err(|message| at.complain("url", message)).ok()?;
+    Some(url)
+}
+
+fn checked(text: &str) -> Result<(), String> {
     match text.split_once(':') {
-        Some(("memory", "")) => Ok(text.to_owned()),
+        Some(("memory", "")) => Ok(()),
         Some(("memory", _)) => Err(format!("{} has more after the colon; write \"{MEMORY}\"", shown(text))),
-        Some(("sqlite", path)) if is_file_path(path) => sqlite(text),
+        Some(("sqlite", path)) if is_file_path(path) => built_with("sqlite", cfg!(feature = "sqlite")),
         Some(("sqlite", _)) => Err(format!(
             "{} is not sqlite:PATH, such as \"sqlite:cloakroom.db\" or \"sqlite:/var/lib/cloakroom.db\"",
             shown(text)
         )),
-        Some((kind @ ("postgres" | "postgresql" | "redis" | "rediss"), _)) => {
-            Err(format!("{kind} stores are not supported by this version yet; write \"sqlite:PATH\" or \"{MEMORY}\""))
+        Some(("postgres" | "postgresql", _)) => postgres(text),
+        Some((scheme, rest)) if REDIS.contains(&scheme) && rest.starts_with("//") => {
+            built_with("redis", cfg!(feature = "redis"))
         }
-        _ => Err(format!("{} is no store; write \"sqlite:PATH\" or \"{MEMORY}\"", shown(text))),
+        _ => Err(format!(
+            "{} is no store; write \"sqlite:PATH\", \"postgres://HOST/DATABASE\", \"redis://HOST\" or \"{MEMORY}\"",
+            shown(text)
+        )),
     }
 }
 
-#[cfg(feature = "sqlite")]
-#[expect(clippy::unnecessary_wraps, reason = "the other build refuses")]
-fn sqlite(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+#[cfg(feature = "postgres")]
+fn postgres(text: &str) -> Result<(), String> {
+    store::parse_postgres_url(text).map(drop).map_err(|error| error.to_string())
 }
 
-#[cfg(not(feature = "sqlite"))]
-fn sqlite(_: &str) -> Result<String, String> {
-    Err("this program was built without the feature \"sqlite\"".to_owned())
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> Result<(), String> {
+    built_with("postgres", false)
+}
+
+fn built_with(feature: &str, is_there: bool) -> Result<(), String> {
+    if is_there { Ok(()) } else { Err(format!("this program was built without the feature \"{feature}\"")) }
+}
+
+fn is_redis(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| REDIS.contains(&scheme))
 }
 
 /// A path as it is: no `//`, no in-memory database under another name, no options.
@@ -143,3 +179,5 @@ fn is_file_path(path: &str) -> bool {
 }
 
 const MEMORY: &str = "memory:";
+/// What follows the scheme is read by the store itself: with several hosts it is no URL.
+const REDIS: [&str; 6] = ["redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];

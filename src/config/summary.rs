@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::Method;
 
-use super::values::show_duration;
+use super::values::{show_duration, shown};
 use super::{Config, Store};
 use crate::frontend::{AssetsOptions, Options};
 use crate::oidc::{ClientAuth, ResponseMode};
@@ -50,7 +50,10 @@ fn sealed(store: &Store, keys: usize) -> String {
         keys => format!("{keys} master keys"),
     };
     let life = if store.is_memory() { "; sessions end with the process" } else { "" };
-    format!("{}, {keys}{life}", store.url)
+    let url = store.url.expose();
+    // Files have no password, and the path may be long.
+    let url = if url.contains("://") { shown(url).trim_matches('"').to_owned() } else { url.clone() };
+    format!("{url}, {keys}{life}")
 }
 
 fn show_frontend(f: &mut fmt::Formatter<'_>, frontend: &Options) -> fmt::Result {

@@ -124,6 +124,8 @@ pub(super) fn plain_path(text: &str) -> Result<String, String> {
 /// A value as a finding may show it: quoted, without user, password and query, and not at any length.
 pub(super) fn shown(text: &str) -> String {
     let (head, query) = match text.split_once(['?', '#']) {
+        // A password with a "?" in it, perhaps.
+        Some((head, rest)) if rest.contains('@') => (head.split_once("://").map_or("", |(scheme, _)| scheme), "…"),
         Some((head, _)) => (head, "?…"),
         None => (text, ""),
     };
@@ -280,6 +282,7 @@ mod tests {
         for text in [
             "https://user:hunter2@shop.example/",
             "https://user:p@ss/hunter2@shop.example/",
+            "https://user:hunter2?x@shop.example/",
             "user:hunter2@shop.example",
             "https://shop.example/?key=hunter2",
             "https://shop.example/#hunter2",

@@ -47,7 +47,7 @@ impl Site {
         Config {
             server: self.server(),
             keys: Vec::new(),
-            store: Store { url: "memory:".to_owned(), timeout: secs(2), lease: secs(5) },
+            store: Store { url: "memory:".into(), replicas_written: 0, timeout: secs(2), lease: secs(5) },
             session: session::Options::default(),
             frontends: vec![self.frontend(provider, api)],
             weakened: Vec::new(),

@@ -11,6 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::secret::Secret;
+
 mod alive;
 mod breaker;
 mod endings;
@@ -22,6 +24,8 @@ mod memory;
 mod migrate;
 mod names;
 mod outcomes;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rows;
 mod sealed;
 mod session_id;
@@ -47,6 +51,10 @@ pub use memory::MemoryBackend;
 pub(crate) use migrate::{Migrated, Place, migrate};
 pub use names::{Digest, IndexKey, SessionKey};
 pub use outcomes::{Claimed, Inserted, Lease, LeaseAfter, Replaced, Swapped, Taken, Updated};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresBackend;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::parse_url as parse_postgres_url;
 pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
 #[cfg(feature = "server")]
@@ -180,17 +188,41 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
-/// Opens the store that `url` names: `memory:`, `sqlite:PATH` (a file, created if it is missing).
+/// Which store, and how to use it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `memory:`, `sqlite:PATH` (a file, created if it is missing), `postgres://…`. It may hold a password.
+    pub url: Secret<String>,
+    /// Redis only: how many replicas must confirm a write before it counts.
+    pub replicas_written: u32,
+    /// How long a server may take for one call. Files take the time they need.
+    pub timeout: Duration,
+}
+
+impl Options {
+    /// This store, used as it is by default.
+    pub fn new(url: impl Into<Secret<String>>) -> Self {
+        Self { url: url.into(), replicas_written: 0, timeout: Duration::from_secs(2) }
+    }
+}
+
+/// Opens a store.
 ///
 /// # Errors
 /// `Unavailable` if it cannot be opened, or if this build has no such store; the text says which.
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "stores that are files or servers wait"))]
-pub async fn open(url: &str) -> Result<Arc<dyn SessionBackend>> {
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(clippy::unused_async, reason = "stores that are files or servers wait")
+)]
+pub async fn open(options: &Options) -> Result<Arc<dyn SessionBackend>> {
+    let url = options.url.expose();
     match url.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(MemoryBackend::new())),
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => Ok(Arc::new(SqliteBackend::open(path).await?)),
-        _ => Err(Error::Unavailable(format!("this build knows {KNOWN_URLS}"))),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresBackend::open(url, options.timeout).await?)),
+        _ => Err(Error::Unavailable(format!("this build knows {}", known_urls()))),
     }
 }
 
@@ -199,16 +231,21 @@ pub async fn open(url: &str) -> Result<Arc<dyn SessionBackend>> {
 /// # Errors
 /// As [`open`].
 #[cfg(feature = "server")]
-pub(crate) async fn open_existing(url: &str) -> Result<Arc<dyn SessionBackend>> {
-    match url.split_once(':') {
+pub(crate) async fn open_existing(options: &Options) -> Result<Arc<dyn SessionBackend>> {
+    match options.url.expose().split_once(':') {
         Some(("sqlite", path)) if !tokio::fs::try_exists(path).await.unwrap_or(true) => {
             Err(Error::Unavailable(format!("{path}: there is no such file")))
         }
-        _ => open(url).await,
+        _ => open(options).await,
     }
 }
 
-#[cfg(feature = "sqlite")]
-const KNOWN_URLS: &str = "`memory:` and `sqlite:PATH`";
-#[cfg(not(feature = "sqlite"))]
-const KNOWN_URLS: &str = "`memory:`";
+/// What this build can open, in words.
+fn known_urls() -> String {
+    let known = [
+        ("`memory:`", true),
+        ("`sqlite:PATH`", cfg!(feature = "sqlite")),
+        ("`postgres://…`", cfg!(feature = "postgres")),
+    ];
+    known.into_iter().filter(|(_, is_there)| *is_there).map(|(url, _)| url).collect::<Vec<_>>().join(", ")
+}

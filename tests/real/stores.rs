@@ -1,1 +1,3 @@
 //! The store suite on stores that are servers.
+
+mod postgres;

@@ -111,7 +111,7 @@ async fn a_missing_directory_is_named() {
 #[tokio::test]
 async fn a_name_that_sqlite_would_read_otherwise_is_a_file_or_refused() {
     assert!(unavailable(SqliteBackend::open(":memory:").await).contains("`memory:`"));
-    let text = unavailable(crate::store::open("sqlite:file:x/y?mode=memory").await);
+    let text = unavailable(crate::store::open(&crate::store::Options::new("sqlite:file:x/y?mode=memory")).await);
     assert!(text.contains("file:x/y?mode=memory"), "{text}");
 }
 
