@@ -130,7 +130,10 @@ fn secrets(leaf: &Leaf, at: &Section<'_>) -> Option<Vec<(KeyPath, Secret<String>
 
 /// The store's URL, which is a secret: it may hold a password.
 fn url(leaf: &Leaf, at: &Section<'_>) -> Option<Secret<String>> {
-    let url = at.secret(&at.path.key("url"), leaf.0.as_ref()?)?;
+    let url = match leaf.0.as_ref()? {
+        Value::String(text) => Secret::from(text.as_str()),
+        elsewhere => at.secret(&at.path.key("url"), elsewhere)?,
+    };
     checked(url.expose()).map_err(|message| at.complain("url", message)).ok()?;
     Some(url)
 }

@@ -222,6 +222,7 @@ const SHORT: &[Short] = &[
     short("CLOAKROOM_ROUTES", "frontends.default.routes", Form::Routes),
     short("CLOAKROOM_ASSETS", "frontends.default.assets", Form::Assets),
     short("CLOAKROOM_STORE", "store.url", Form::Plain),
+    short("CLOAKROOM_STORE_FILE", "store.url", Form::File),
     short("CLOAKROOM_KEY", "keys.master", Form::Plain),
     short("CLOAKROOM_KEY_FILE", "keys.master", Form::Files),
     short("CLOAKROOM_SESSION_IDLE", "session.idle", Form::Plain),

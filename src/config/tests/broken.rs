@@ -45,9 +45,10 @@ max_headers = "1KiB"
 master = ["short", { file = "/nowhere/key" }, { env = "NOWHERE" }, 5]
 
 [store]
-url = "postgres://cloakroom:hunter2@db/cloakroom"
+url = "postgres://cloakroom:hunter2@db/cloakroom?sslmod=verify-full"
 timeout = "0s"
 lease = 5
+replicas_written = 1
 
 [session]
 idle = "13h"
@@ -78,7 +79,7 @@ after_logout = "https://evil.example/"
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 42 problems in the configuration
+    cloakroom: 43 problems in the configuration
       server.listen                               (cloakroom.toml) "localhost:8080" is not an address with a port, such as "127.0.0.1:8080"
       server.admin_listen                         (cloakroom.toml) a number where text in quotes is expected
       server.trusted_proxies[0]                   (cloakroom.toml) "10.0.0.0/33" is not a network, such as "10.0.0.0/8"
@@ -94,9 +95,10 @@ after_logout = "https://evil.example/"
       keys.master[2]                              (cloakroom.toml) there is no variable "NOWHERE"
       keys.master[3]                              (cloakroom.toml) a secret is "…", { file = "…" } or { env = "…" }
       keys.master[0]                              (cloakroom.toml) not a master key: 32 bytes as 43 characters of base64url are needed; "cloakroom keygen" prints one
-      store.url                                   (cloakroom.toml) postgres stores are not supported by this version yet; write "sqlite:PATH" or "memory:"
+      store.url                                   (cloakroom.toml) the parameter "sslmod" is not known; there is application_name, dbname, host, hostaddr, options, password, port, sslcert, sslkey, sslmode, sslrootcert, user
       store.timeout                               (cloakroom.toml) 0s is no time at all; leave it out for 2s
       store.lease                                 (cloakroom.toml) 5 has no unit; write "5s" if seconds are meant
+      store.replicas_written                      (cloakroom.toml) only a Redis store knows replicas; leave it out
       session.idle                                (cloakroom.toml) 13h is longer than session.absolute 12h
       session.cookie_name                         (cloakroom.toml) "__Host-mine" is not a cookie name: 1 to 40 letters, digits, "-" and "_"; the prefix is added by itself
       session.max_per_subject                     (cloakroom.toml) "-1" is not a whole number from 0 to 4294967295
@@ -255,9 +257,7 @@ fn what_later_versions_do_is_refused_by_name() {
 admin_token = "hunter2"
 forward_auth_listen = "127.0.0.1:9091"
 [store]
-url = "redis://localhost"
-[keys]
-master = ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"]
+url = "memory:"
 [providers.corp]
 issuer = "https://id.example.com"
 profile = "fapi2"
@@ -281,10 +281,9 @@ exchange = { audience = "orders" }
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 16 problems in the configuration
+    cloakroom: 15 problems in the configuration
       server.admin_token                     (cloakroom.toml) "admin_token" is not supported by this version yet; leave it out
       server.forward_auth_listen             (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
-      store.url                              (cloakroom.toml) redis stores are not supported by this version yet; write "sqlite:PATH" or "memory:"
       providers.corp.profile                 (cloakroom.toml) "profile" is not supported by this version yet; leave it out
       providers.corp.par                     (cloakroom.toml) "par" is not supported by this version yet; leave it out
       providers.corp.dpop                    (cloakroom.toml) "dpop" is not supported by this version yet; leave it out
@@ -360,15 +359,52 @@ fn the_same_key_twice_is_a_finding() {
 }
 
 #[test]
-fn stores_are_memory_or_a_file() {
+fn stores_are_memory_a_file_or_a_server() {
     let url = |url: &str| short().variable("CLOAKROOM_STORE", url).variable("CLOAKROOM_KEY", KEY);
-    for good in ["memory:", "sqlite:cloakroom.db", "sqlite:/var/lib/cloakroom/sessions.db"] {
-        assert_eq!(load(&url(good)).store.url, good);
+    for good in [
+        "memory:",
+        "sqlite:cloakroom.db",
+        "sqlite:/var/lib/cloakroom/sessions.db",
+        "postgres://cloakroom:hunter2@db/cloakroom?sslmode=verify-full",
+        "postgresql:///cloakroom?host=/var/run/postgresql",
+        "redis://localhost",
+        "rediss://cloakroom:hunter2@redis:6380/1",
+        "redis-sentinel://one:26379,two:26379/main",
+        "rediss-sentinel://one,two/main",
+        "redis-cluster://one,two,three",
+        "rediss-cluster://:hunter2@one,two,three",
+    ] {
+        assert_eq!(load(&url(good)).store.url.expose(), good);
     }
-    for bad in
-        ["", "memory", "memory:x", "sqlite:", "sqlite://x", "sqlite::memory:", "sqlite:x?mode=ro", "mysql:x", "x"]
-    {
+    for bad in [
+        "",
+        "memory",
+        "memory:x",
+        "sqlite:",
+        "sqlite://x",
+        "sqlite::memory:",
+        "sqlite:x?mode=ro",
+        "postgres:x",
+        "postgres://db",
+        "postgres://db/x?sslmode=yes",
+        "redis:x",
+        "mysql://x",
+        "mysql:x",
+        "x",
+    ] {
         assert_eq!(messages(&url(bad)).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn only_redis_waits_for_replicas() {
+    let with = |store: &str| {
+        let sources = short().variable("CLOAKROOM_STORE", store).variable("CLOAKROOM_KEY", KEY);
+        sources.variable("CLOAKROOM__STORE__REPLICAS_WRITTEN", "1")
+    };
+    assert_eq!(load(&with("redis://redis")).store.replicas_written, 1);
+    for store in ["memory:", "sqlite:x", "postgres://db/x"] {
+        assert_eq!(messages(&with(store)), ["store.replicas_written: only a Redis store knows replicas; leave it out"]);
     }
 }
 

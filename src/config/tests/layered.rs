@@ -117,7 +117,7 @@ fn the_short_form_says_everything_one_frontend_needs() {
     assert_eq!(config.server.log_level.as_deref(), Some("cloakroom=debug"));
     assert!(config.server.ca_pem.is_some());
     assert_eq!((config.session.idle, config.session.absolute), (5 * MINUTE, 60 * MINUTE));
-    assert_eq!((config.store.url.as_str(), config.keys.len()), ("sqlite:sessions.db", 1));
+    assert_eq!((config.store.url.expose().as_str(), config.keys.len()), ("sqlite:sessions.db", 1));
     assert_eq!(frontend.id, "default");
     assert_eq!(frontend.url.as_str(), "http://localhost:8080/");
     assert_eq!(frontend.provider.issuer, "https://id.example.com");

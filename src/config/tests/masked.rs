@@ -20,7 +20,12 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         format!("[frontends.shop]\nurl = \"https://a:{SECRET}@shop.example.com/\""),
         format!("[providers.corp]\nissuer = \"https://a:{SECRET}@id.example.com/\""),
         format!("[store]\nurl = \"postgres://a:{SECRET}@db/x\""),
+        format!("[store]\nurl = \"postgres://a:x/{SECRET}@db/x\""),
+        format!("[store]\nurl = \"postgres://db/x?passwd={SECRET}\""),
+        format!("[store]\nurl = \"postgres://a:?{SECRET}@db/x\""),
+        format!("[store]\nurl = \"postgres://a:1#{SECRET}@db/x\""),
         format!("[store]\nurl = \"mysql://a:{SECRET}@db/x\""),
+        format!("[store]\nurl = \"mysql://a:?{SECRET}@db/x\""),
         format!("[frontends.shop]\nroutes = [{{ path = \"/a\", upstream = \"https://a.example/?key={SECRET}\" }}]"),
         format!("[frontends.shop]\nclient_secret = {SECRET}"),
         format!("[frontends.shop]\nclient_secret = '{SECRET}"),
@@ -35,6 +40,41 @@ fn neither_debug_nor_the_summary_shows_a_secret() {
     let config = load(&short().variable("CLOAKROOM_CLIENT_SECRET", SECRET).variable("CLOAKROOM_KEY", super::KEY));
     let shown = format!("{config:?}\n{}", config.summary());
     assert!(!shown.contains(SECRET) && !shown.contains(super::KEY), "{shown}");
+}
+
+#[test]
+fn a_password_of_the_store_is_not_shown() {
+    for url in [
+        format!("postgres://cloakroom:{SECRET}@db/sessions"),
+        format!("postgres://db/sessions?user=cloakroom&password={SECRET}"),
+        format!("rediss://:{SECRET}@redis:6380/1"),
+        format!("redis-sentinel://a:{SECRET}@one,two/main"),
+        format!("redis-cluster://a:x/{SECRET}@one,two"),
+        format!("redis-cluster://a:{SECRET}?x@one,two"),
+    ] {
+        let config = load(&short().variable("CLOAKROOM_STORE", &url).variable("CLOAKROOM_KEY", super::KEY));
+        let shown = format!("{config:?}\n{}", config.summary());
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+}
+
+#[test]
+fn the_summary_names_the_store_without_its_password() {
+    let url = format!("postgres://cloakroom:{SECRET}@db:5433/sessions?sslmode=verify-full");
+    let config = load(&short().variable("CLOAKROOM_STORE", url).variable("CLOAKROOM_KEY", super::KEY));
+    let summary = config.summary().to_string();
+    assert!(summary.contains("postgres://***@db:5433/sessions?…, 1 master key"), "{summary}");
+}
+
+#[test]
+fn the_url_of_the_store_may_be_in_a_file_or_a_variable() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("postgres://cloakroom:{SECRET}@db/sessions");
+    std::fs::write(directory.path().join("store"), format!("{url}\n")).unwrap();
+    let text = super::SOUND.replace("\"memory:\"", "{ env = \"DATABASE_URL\" }");
+    let sources = file(&text).directory(directory.path()).variable("CLOAKROOM_KEY", super::KEY);
+    assert_eq!(load(&sources.clone().variable("DATABASE_URL", &url)).store.url.expose(), &url);
+    assert_eq!(load(&sources.variable("CLOAKROOM_STORE_FILE", "store")).store.url.expose(), &url);
 }
 
 proptest! {

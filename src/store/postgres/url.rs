@@ -7,7 +7,8 @@ use url::Url;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlError {
     #[error(
-        "not a URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for an \"@\" in the password, %2F for a \"/\""
+        "not a URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE, and in the password %40 for \"@\", %2F for \"/\", \
+         %3F for \"?\", %23 for \"#\""
     )]
     NotAUrl,
     #[error("no host; write postgres://HOST/DATABASE, or postgres:///DATABASE?host=/var/run/postgresql for a socket")]
@@ -26,6 +27,10 @@ pub(crate) enum UrlError {
 /// See [`UrlError`].
 pub(crate) fn parse(text: &str) -> Result<PgConnectOptions, UrlError> {
     let url = Url::parse(text).map_err(|_| UrlError::NotAUrl)?;
+    // A password with a "?" or "#" in it would be read as parameters, and shown as the name of one.
+    if url.fragment().is_some() || url.query().is_some_and(|query| query.contains('@')) {
+        return Err(UrlError::NotAUrl);
+    }
     let mut names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     if let Some(unknown) = names.iter().position(|name| !is_known(name)) {
         return Err(UrlError::UnknownParameter(names.swap_remove(unknown)));
