@@ -59,7 +59,7 @@ impl PostgresBackend {
     }
 
     async fn try_open(options: PgConnectOptions, limit: Duration) -> Done<Self> {
-        schema::prepare(&options).await?;
+        schema::prepare(&options, limit).await?;
         let signals = Signals::new();
         let listening = listening::listen(options.clone(), signals.clone()).await?;
         Ok(Self { connections: Connections::new(options, limit), signals, _listening: listening })
@@ -203,7 +203,7 @@ impl PostgresBackend {
         loop {
             let step = self.connections.run(move |at| small::sweep(at, statement).boxed()).await?;
             removed += step;
-            if step < small::STEP.unsigned_abs() {
+            if step < small::STEP {
                 return Ok(removed);
             }
         }

@@ -39,13 +39,13 @@ impl Postgres {
         let folder = done(&mut as_server(Path::new("mktemp")), &["-d", "/tmp/cloakroom-postgres.XXXXXX"]);
         let folder = PathBuf::from(folder.trim());
         let data = folder.join("data");
+        let watchdog = watch(&data, &folder);
         let port = free_port();
         done(&mut tool("initdb"), &["-D", text(&data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]);
         fs::write(data.join("pg_hba.conf"), HBA).expect("the folder can be written");
         let settings = SETTINGS.replace("PORT", &port.to_string());
         fs::write(data.join("postgresql.auto.conf"), settings).expect("the folder can be written");
         write_certificates(&data);
-        let watchdog = watch(&data, &folder);
         let server = Self { folder, port, schemas: AtomicU32::new(0), watchdog };
         server.start_again();
         done(&mut server.psql(), &["-c", "CREATE ROLE cloakroom LOGIN PASSWORD 'hunter2'"]);

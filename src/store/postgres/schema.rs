@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
 
 use super::{Done, Failure};
 
 /// Runs the scripts that these tables have not seen yet. Of several replicas that start at once one does so, the others wait for it.
-pub(super) async fn prepare(options: &PgConnectOptions) -> Done<()> {
-    let mut connection = options.connect().await?;
-    let prepared = tokio::time::timeout(MIGRATION_LIMIT, migrate(&mut connection)).await;
-    prepared.map_err(|_| Failure("the tables are locked by somebody who does not finish".to_owned()))?
+/// `limit` is for connecting.
+pub(super) async fn prepare(options: &PgConnectOptions, limit: Duration) -> Done<()> {
+    let Ok(connection) = timeout(limit, options.connect()).await else {
+        return Err(Failure("no answer in time".to_owned()));
+    };
+    let migrated = timeout(MIGRATION_LIMIT, migrate(&mut connection?)).await;
+    migrated.unwrap_or_else(|_| Err(Failure("the tables are locked by somebody who does not finish".to_owned())))
 }
 
 async fn migrate(connection: &mut PgConnection) -> Done<()> {

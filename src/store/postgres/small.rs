@@ -50,7 +50,7 @@ pub(super) async fn take(connection: &mut PgConnection, digest: Digest) -> Done<
 
 /// Removes at most [`STEP`] of what has expired; how many.
 pub(super) async fn sweep(connection: &mut PgConnection, statement: &'static str) -> Done<u64> {
-    Ok(sqlx::query(statement).bind(STEP).execute(connection).await?.rows_affected())
+    Ok(sqlx::query(statement).execute(connection).await?.rows_affected())
 }
 
 /// Fails also on a server that would refuse every write: one that was primary and is not any more.
@@ -63,10 +63,17 @@ pub(super) async fn ping(connection: &mut PgConnection) -> Done<()> {
     Ok(())
 }
 
-/// Rows per step of a sweep: some milliseconds, then the locks are free.
-pub(super) const STEP: i64 = 500;
+macro_rules! step {
+    () => {
+        500
+    };
+}
 
-/// What another replica has in hand is left to it.
+/// Rows per step of a sweep: some milliseconds, then the locks are free.
+pub(super) const STEP: u64 = step!();
+
+/// What another replica has in hand is left to it. Order and limit are there in plain numbers, or the planner would read the table from
+/// end to end, expecting that a third of it has expired.
 macro_rules! sweep_of {
     ($table:literal, $key:literal) => {
         concat!(
@@ -74,11 +81,15 @@ macro_rules! sweep_of {
             $table,
             " WHERE ",
             $key,
-            " = ANY (ARRAY(SELECT ",
+            " = ANY (ARRAY(
+                 SELECT ",
             $key,
             " FROM ",
             $table,
-            " WHERE expires_at <= (SELECT cloakroom_now()) LIMIT $1 FOR UPDATE SKIP LOCKED))"
+            " WHERE expires_at <= (SELECT cloakroom_now())
+                 ORDER BY expires_at LIMIT ",
+            step!(),
+            " FOR UPDATE SKIP LOCKED))"
         )
     };
 }
