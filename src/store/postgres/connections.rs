@@ -130,7 +130,8 @@ impl fmt::Debug for Connections {
 /// Each connection is a process of the server, and calls are short: sixteen carry more of them than a server of sixteen cores. Five
 /// replicas stay below the 100 connections that a server takes unless told otherwise.
 const SIZE: usize = 16;
-/// A connection that was used so recently is not asked first. One call at most fails by it after a restart of the server.
+/// A connection that was used so recently is not asked first. After a quick restart of the server the first calls, those of one moment,
+/// may fail by it; the others are then asked.
 const SURE: Duration = Duration::from_secs(1);
 /// How long asking may take. What does not answer was forgotten by a firewall, or its server is gone.
 const ASK_LIMIT: Duration = Duration::from_millis(500);
