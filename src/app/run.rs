@@ -74,7 +74,7 @@ pub(crate) async fn rehearse(config: Config) -> Result<(), ServeError> {
 /// `Store`, `NoKey`.
 pub(crate) async fn upkeep(config: &Config) -> Result<Upkeep, BuildError> {
     let keyring = Arc::new(Keyring::new(keys(config)?).ok_or(BuildError::NoKey)?);
-    let backend = store::open_existing(&config.store.url).await?;
+    let backend = store::open_existing(&config.store.options()).await?;
     let breaker = Arc::new(Breaker::new(config.store.timeout));
     let sealed = |options| SealedStore::new(backend.clone(), keyring.clone(), scope(options), breaker.clone());
     Ok(Upkeep::new(config.frontends.iter().map(sealed).collect()))

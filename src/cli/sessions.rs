@@ -126,8 +126,8 @@ async fn migrate(from: &str, to: &str) -> Result<(), Failed> {
         Err(error) => Err(failed(format_args!("{}: {error}", store.shown()))),
     };
     // First the one that must be there: a mistake makes no file.
-    let from = opened(&from, store::open_existing(&from.url).await)?;
-    let to = opened(&to, store::open(&to.url).await)?;
+    let from = opened(&from, store::open_existing(&from.options()).await)?;
+    let to = opened(&to, store::open(&to.options()).await)?;
     let shows = io::stderr().is_terminal();
     let progress = |done: &Migrated| {
         if shows {

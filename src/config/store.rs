@@ -32,13 +32,14 @@ impl Store {
     /// What is wrong with the URL, without user, password and query.
     #[cfg(feature = "server")]
     pub(crate) fn named(url: &str) -> Result<Self, String> {
-        Ok(Self { url: self::url(url)?, ..Self::default() })
+        checked(url)?;
+        Ok(Self { url: url.into(), ..Self::default() })
     }
 
     /// The URL for people: without user, password and query.
     #[cfg(feature = "server")]
     pub(crate) fn shown(&self) -> String {
-        shown(&self.url).trim_matches('"').to_owned()
+        shown(self.url.expose()).trim_matches('"').to_owned()
     }
 
     /// Whether sessions are gone when the process ends.
