@@ -37,7 +37,7 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn open(url: &str) -> Done<Self> {
-        let backend = store::open(url).await?;
+        let backend = store::open(&store::Options::new(url)).await?;
         // An earlier process may have left rows of its own.
         let unused = PASSING + u64::from(std::process::id()) * PASSING;
         Ok(Self { backend, rows: 0, unused, expired_at: Instant::now(), program: None })
