@@ -190,7 +190,7 @@ impl SessionBackend for MemoryBackend {
     }
 
     async fn scan(&self, cursor: Cursor) -> Result<Page> {
-        Ok(self.state().page(cursor, self.now()))
+        Ok(self.state().page(&cursor, self.now()))
     }
 
     async fn export(&self, key: SessionKey) -> Result<Option<Exported>> {

@@ -128,7 +128,8 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     /// Live rows that carry any of these terms, oldest first.
     async fn list_matching(&self, any_of: &[IndexKey]) -> Result<Vec<Listed>>;
 
-    /// All live rows, a page at a time, in key order.
+    /// All live rows, a page at a time, in no particular order. A row that lives from the first page to the last is seen, perhaps twice.
+    /// A page may be empty and not the last.
     async fn scan(&self, cursor: Cursor) -> Result<Page>;
 
     /// Reads a live row as a whole, for another store to [`import`](Self::import).
@@ -165,7 +166,8 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     async fn take_once(&self, digest: Digest) -> Result<Option<Vec<u8>>>;
 
     /// Removes what has expired: rows, claims, values, tombstones. Works in small steps that do not block other callers for long.
-    /// Sends no signal: whoever watches a row knows when its time is over. Answers how many rows were removed.
+    /// Sends no signal: whoever watches a row knows when its time is over. Answers how many rows were removed; none in a store whose rows
+    /// go by themselves.
     async fn remove_expired(&self) -> Result<u64>;
 
     /// Whether the store answers.

@@ -55,3 +55,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// 32 bytes from their 64 hex digits.
+pub(super) fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -75,9 +75,10 @@ pub struct Listed {
     pub touched_at: Timestamp,
 }
 
-/// Where a [`SessionBackend::scan`](super::SessionBackend::scan) goes on: after this key, or from the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(pub Option<SessionKey>);
+/// Where a [`SessionBackend::scan`](super::SessionBackend::scan) goes on. What is in it is for the store alone; an empty one, the
+/// default, starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(pub String);
 
 /// A page of a scan.
 #[derive(Clone, Debug)]

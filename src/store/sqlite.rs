@@ -128,7 +128,7 @@ impl SessionBackend for SqliteBackend {
     }
 
     async fn scan(&self, cursor: Cursor) -> Result<Page> {
-        Ok(self.page(cursor).await?)
+        Ok(self.page(&cursor).await?)
     }
 
     async fn export(&self, key: SessionKey) -> Result<Option<Exported>> {

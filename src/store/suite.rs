@@ -50,7 +50,7 @@ macro_rules! store_suite {
                 an_ending_leaves_younger_logins, an_ending_takes_retired_rows, an_ending_without_terms_takes_nothing,
                 no_login_slips_past_an_ending;
             searching: terms_come_and_go_with_their_row, listings_are_oldest_first, the_limit_removes_the_oldest_rows,
-                the_limit_counts_terms_under_every_key, replace_keeps_the_limit, a_scan_sees_each_live_row_once,
+                the_limit_counts_terms_under_every_key, replace_keeps_the_limit, a_scan_sees_each_live_row,
                 a_sweep_removes_what_has_expired_and_nothing_else;
             tokens: a_swap_writes_the_tokens_half_alone, of_many_swaps_one_wins, a_swap_of_a_missing_row_is_gone,
                 touches_and_swaps_at_once_lose_nothing, a_swap_never_brings_a_removed_row_back;

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::store::names::{hex, unhex};
 use crate::store::{
     Claimed, Cursor, Digest, Ending, EndingTarget, Exported, IndexKey, Limit, Listed, NewRow, Page, Row, SessionKey,
     Tombstone,
@@ -229,12 +230,12 @@ impl State {
         candidates.filter(|&key| self.present(key, now).is_some_and(is_meant)).collect()
     }
 
-    /// A page of live rows in key order.
-    pub(super) fn page(&self, cursor: Cursor, now: Timestamp) -> Page {
-        let from = cursor.0.map_or(Bound::Unbounded, Bound::Excluded);
+    /// A page of live rows in key order. The cursor is the last key in hex.
+    pub(super) fn page(&self, cursor: &Cursor, now: Timestamp) -> Page {
+        let from = unhex(&cursor.0).map(SessionKey::from_bytes).map_or(Bound::Unbounded, Bound::Excluded);
         let live = self.rows.range((from, Bound::Unbounded)).filter(|(_, stored)| stored.is_live(now));
         let rows: Vec<Listed> = live.take(PAGE).map(|(&key, stored)| stored.listed(key)).collect();
-        let next = rows.last().filter(|_| rows.len() == PAGE).map(|listed| Cursor(Some(listed.key)));
+        let next = rows.last().filter(|_| rows.len() == PAGE).map(|listed| Cursor(hex(listed.key.as_bytes())));
         Page { rows, next }
     }
 

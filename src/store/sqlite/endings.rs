@@ -7,6 +7,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::rows::{key, keys, push_carrying};
 use super::{Done, SqliteBackend};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::store::names::{hex, unhex};
 use crate::store::{Cursor, Ending, EndingTarget, IndexKey, Listed, Page, SessionKey, TOMBSTONE_LIFE, Tombstone};
 
 impl SqliteBackend {
@@ -33,8 +34,9 @@ impl SqliteBackend {
         rows.into_iter().map(listed).collect()
     }
 
-    pub(super) async fn page(&self, cursor: Cursor) -> Done<Page> {
-        let after = cursor.0.map_or_else(Vec::new, |key| key.as_bytes().to_vec()); // no key is before the empty one
+    /// In key order. The cursor is the last key in hex.
+    pub(super) async fn page(&self, cursor: &Cursor) -> Done<Page> {
+        let after = unhex(&cursor.0).map_or_else(Vec::new, |key| key.to_vec()); // no key is before the empty one
         let rows: Vec<Columns> = sqlx::query_as(
             "SELECT key, card, created_at, touched_at FROM sessions
              WHERE key > ?1 AND retired = 0 AND expires_at > ?2 ORDER BY key LIMIT ?3",
@@ -46,7 +48,7 @@ impl SqliteBackend {
         .await?;
         let rows: Vec<Listed> = rows.into_iter().map(listed).collect::<Done<_>>()?;
         let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == PAGE);
-        let next = rows.last().filter(|_| is_full).map(|last| Cursor(Some(last.key)));
+        let next = rows.last().filter(|_| is_full).map(|last| Cursor(hex(last.key.as_bytes())));
         Ok(Page { rows, next })
     }
 }
