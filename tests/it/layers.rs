@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules by layer, lowest first. Those of one layer do not know each other, except along `SIDEWAYS`.
 const LAYERS: [&[&str]; 9] = [
-    &["clock", "metric", "secret"],
-    &["oidc", "store", "tls"],
+    &["clock", "metric", "secret", "tls"],
+    &["oidc", "store"],
     &["session", "tokens"],
     &["proxy"],
     &["frontend"],
