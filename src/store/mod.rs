@@ -26,6 +26,8 @@ mod names;
 mod outcomes;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod rows;
 mod sealed;
 mod session_id;
@@ -55,6 +57,8 @@ pub use outcomes::{Claimed, Inserted, Lease, LeaseAfter, Replaced, Swapped, Take
 pub use postgres::PostgresBackend;
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::parse_url as parse_postgres_url;
+#[cfg(feature = "redis")]
+pub use redis::RedisBackend;
 pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
 #[cfg(feature = "server")]
@@ -193,7 +197,8 @@ pub enum Error {
 /// Which store, and how to use it.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `memory:`, `sqlite:PATH` (a file, created if it is missing), `postgres://…`. It may hold a password.
+    /// `memory:`, `sqlite:PATH` (a file, created if it is missing), `postgres://…`, `redis://…` and its relatives (see
+    /// `RedisBackend::open`). It may hold a password.
     pub url: Secret<String>,
     /// Redis only: how many replicas must confirm a write before it counts.
     pub replicas_written: u32,
@@ -213,7 +218,7 @@ impl Options {
 /// # Errors
 /// `Unavailable` if it cannot be opened, or if this build has no such store; the text says which.
 #[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
+    not(any(feature = "sqlite", feature = "postgres", feature = "redis")),
     expect(clippy::unused_async, reason = "stores that are files or servers wait")
 )]
 pub async fn open(options: &Options) -> Result<Arc<dyn SessionBackend>> {
@@ -224,6 +229,10 @@ pub async fn open(options: &Options) -> Result<Arc<dyn SessionBackend>> {
         Some(("sqlite", path)) => Ok(Arc::new(SqliteBackend::open(path).await?)),
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresBackend::open(url, options.timeout).await?)),
+        #[cfg(feature = "redis")]
+        Some((scheme, _)) if scheme.starts_with("redis") => {
+            Ok(Arc::new(RedisBackend::open(url, options.replicas_written).await?))
+        }
         _ => Err(Error::Unavailable(format!("this build knows {}", known_urls()))),
     }
 }
@@ -248,6 +257,7 @@ fn known_urls() -> String {
         ("`memory:`", true),
         ("`sqlite:PATH`", cfg!(feature = "sqlite")),
         ("`postgres://…`", cfg!(feature = "postgres")),
+        ("`redis://…`", cfg!(feature = "redis")),
     ];
     known.into_iter().filter(|(_, is_there)| *is_there).map(|(url, _)| url).collect::<Vec<_>>().join(", ")
 }

@@ -1,3 +1,4 @@
 //! The store suite on stores that are servers.
 
 mod postgres;
+mod redis;

@@ -1,0 +1,33 @@
+//! The store in Redis.
+
+use std::sync::Arc;
+
+use cloakroom::store::{RedisBackend, SessionBackend};
+
+use crate::redis::groups::Cluster;
+
+mod sharing;
+
+async fn open(url: &str) -> Arc<dyn SessionBackend> {
+    Arc::new(RedisBackend::open(url, 0).await.expect("the store opens"))
+}
+
+mod server {
+    use super::*;
+
+    async fn fresh() -> (Arc<dyn SessionBackend>, ()) {
+        (open(&crate::redis::shared().url()).await, ())
+    }
+
+    cloakroom::store_suite!(fresh);
+}
+
+mod cluster {
+    use super::*;
+
+    async fn fresh() -> (Arc<dyn SessionBackend>, ()) {
+        (open(&Cluster::shared().url()).await, ())
+    }
+
+    cloakroom::store_suite!(fresh);
+}
