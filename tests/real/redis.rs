@@ -1,7 +1,7 @@
 //! Redis servers of the tests' own: one that all tests share, and such that a test may ill-treat.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,10 +33,20 @@ impl Server {
 
     /// The same with other arguments; each is a word of the command line. It is up when this returns.
     pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::listening(&["--port"], arguments)
+    }
+
+    /// The same speaking TLS only.
+    pub(crate) fn with_tls(arguments: &[&str]) -> Self {
+        Self::listening(&["--port", "0", "--tls-port"], arguments)
+    }
+
+    /// `at` comes before the number of its port.
+    fn listening(at: &[&str], arguments: &[&str]) -> Self {
         let port = free_port();
-        let mut words = vec!["--port".to_owned(), port.to_string()];
-        words.extend(arguments.iter().map(ToString::to_string));
-        Self::at(port, words, folder())
+        let number = port.to_string();
+        let words = [at, &[number.as_str()], arguments].concat();
+        Self::at(port, words.iter().map(ToString::to_string).collect(), folder())
     }
 
     /// One that listens where its arguments say, and works in this folder.
@@ -93,10 +103,6 @@ impl Server {
         let pid = &self.running.as_ref().expect("the server runs").pid;
         let sent = Command::new("kill").args(["-s", name, pid]).status().expect("kill runs");
         assert!(sent.success(), "SIG{name} reaches the server");
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Its URL with a prefix that nobody else has.
@@ -167,5 +173,4 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
 }
 
 /// Runs the server in the background, tells its pid, and kills it once our end of the pipe is closed.
-const WATCH: &str =
-    r#"redis-server "$@" </dev/null >/dev/null 2>&1 & echo $!; cat >/dev/null; kill -9 $!; wait $! 2>/dev/null"#;
+const WATCH: &str = r#"redis-server "$@" </dev/null >/dev/null 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null; wait $! 2>/dev/null"#;

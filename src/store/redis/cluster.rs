@@ -71,7 +71,9 @@ impl Cluster {
             elsewhere = match &failure {
                 _ if attempts == ATTEMPTS => return Err(failure),
                 Failure::Refused { elsewhere: Some(there), .. } => {
-                    self.know(|known| known.is_stale |= !there.asking);
+                    if !there.asking {
+                        self.doubt();
+                    }
                     Some(there.clone())
                 }
                 _ if failure.has_code("TRYAGAIN") => {
@@ -80,22 +82,27 @@ impl Cluster {
                 }
                 // Nothing was sent; another node may hold the slot by now.
                 Failure::Unreachable(_) if attempts == 1 => {
-                    self.know(|known| known.is_stale = true);
+                    self.doubt();
                     None
                 }
                 _ => {
-                    self.know(|known| known.is_stale = true);
+                    self.doubt();
                     return Err(failure);
                 }
             };
         }
     }
 
+    /// Something went wrong that another map may put right.
+    pub(super) fn doubt(&self) {
+        self.know(|known| known.is_stale = true);
+    }
+
     /// Who holds a key.
     pub(super) async fn owner(&self, key: &str) -> Done<Arc<Lines>> {
         let map = self.map().await?;
         let Some(node) = map.owner(slot(key)) else {
-            self.know(|known| known.is_stale = true);
+            self.doubt();
             return Err(Failure::Refused { code: "CLUSTERDOWN".to_owned(), elsewhere: None });
         };
         Ok(self.lines(node))

@@ -73,7 +73,8 @@ impl Servers {
         });
         let mut answers = vec![Value::Nil; requests.len()];
         for ((_, indexes), part) in parts.iter().zip(join_all(asked).await) {
-            for (&index, answer) in indexes.iter().zip(part?) {
+            let part = part.inspect_err(|_| cluster.doubt())?;
+            for (&index, answer) in indexes.iter().zip(part) {
                 answers[index] = answer;
             }
         }

@@ -74,11 +74,14 @@ pub(super) async fn subscribe(store: &Store, nth: usize) -> Done<PubSub> {
 pub(super) async fn pass_on(store: Arc<Store>, mut listener: PubSub, signals: Signals) {
     for nth in 1.. {
         listen(listener, &signals).await;
+        let mut is_known = false;
         listener = loop {
             match subscribe(&store, nth).await {
                 Ok(listener) => break listener,
-                Err(failure) => tracing::debug!(error = %failure, "no signals from Redis"),
+                Err(failure) if !is_known => tracing::warn!(error = %failure, "no signals from Redis"),
+                Err(_) => {}
             }
+            is_known = true;
             tokio::time::sleep(PAUSE).await;
         };
         signals.send(Signal::Lost);

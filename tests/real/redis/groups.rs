@@ -4,6 +4,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
+
 use super::{Server, cli, folder, fresh_prefix};
 use crate::{LIMIT, POLL, free_port};
 
@@ -14,13 +16,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let node = |_| {
-            let bus = free_port().to_string();
-            let words =
-                ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-            Server::with(&words)
-        };
-        let nodes: Vec<Server> = (0..3).map(node).collect();
+        let nodes: Vec<Server> = (0..3).map(|_| node()).collect();
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let made = Command::new("redis-cli")
             .args(["--cluster", "create"])
@@ -45,13 +41,54 @@ impl Cluster {
         format!("redis-cluster://127.0.0.1:{}?prefix={}", self.nodes[0].port, fresh_prefix())
     }
 
-    pub(crate) fn wait_for(&self, what: &str, holds: impl Fn(&Server) -> bool) {
+    /// Gives the first node a replica, and waits until all nodes know and it has caught up.
+    pub(crate) fn add_replica(&mut self) {
+        let replica = node();
+        let (first, new) = (&self.nodes[0], format!("127.0.0.1:{}", replica.port));
+        let (address, id) = (format!("127.0.0.1:{}", first.port), first.cli(&["cluster", "myid"]));
+        let words = ["--cluster", "add-node", &new, &address, "--cluster-slave", "--cluster-master-id", &id];
+        let added = Command::new("redis-cli").args(words).output().expect("redis-cli runs");
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stdout));
+        self.nodes.push(replica);
+        self.wait_for("every node knows of it", |node| {
+            node.cli(&["cluster", "slots"]).contains(&self.nodes[3].port.to_string())
+        });
+        let first = || self.nodes[0].cli(&["info", "replication"]).contains("state=online");
+        self.wait_for("it has caught up", |_| first());
+    }
+
+    /// Moves some slots of the first node to the second, in the background.
+    pub(crate) fn move_slots(&self, slots: u32) -> JoinHandle<()> {
+        let [from, to, _] = self.nodes.as_slice() else { panic!("three nodes") };
+        let id = |node: &Server| node.cli(&["cluster", "myid"]);
+        let mut command = Command::new("redis-cli");
+        command.args(["--cluster", "reshard", &format!("127.0.0.1:{}", from.port), "--cluster-yes"]).args([
+            "--cluster-from",
+            &id(from),
+            "--cluster-to",
+            &id(to),
+            "--cluster-slots",
+            &slots.to_string(),
+        ]);
+        tokio::task::spawn_blocking(move || {
+            let moved = command.output().expect("redis-cli runs");
+            assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stdout));
+        })
+    }
+
+    fn wait_for(&self, what: &str, holds: impl Fn(&Server) -> bool) {
         let start = Instant::now();
         while !self.nodes.iter().all(&holds) {
             assert!(start.elapsed() < LIMIT, "waited in vain: {what}");
             std::thread::sleep(POLL);
         }
     }
+}
+
+fn node() -> Server {
+    let bus = free_port().to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
+    Server::with(&[&["--save", ""], &cluster[..]].concat())
 }
 
 /// A primary, its replica, and three sentinels that replace one by the other.
@@ -87,6 +124,11 @@ impl Watched {
     pub(crate) fn url(&self) -> String {
         let hosts: Vec<String> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
         format!("redis-sentinel://{}/main?prefix={}", hosts.join(","), fresh_prefix())
+    }
+
+    /// Lets the sentinels swap the two, with nobody dead.
+    pub(crate) fn fail_over(&self) {
+        cli(self.sentinels[0].port, &["sentinel", "failover", "main"]);
     }
 
     /// Where the first sentinel says that the primary is.

@@ -6,6 +6,9 @@ use cloakroom::store::{RedisBackend, SessionBackend};
 
 use crate::redis::groups::Cluster;
 
+mod access;
+mod lives;
+mod outages;
 mod sharing;
 
 async fn open(url: &str) -> Arc<dyn SessionBackend> {
