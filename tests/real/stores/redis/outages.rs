@@ -117,7 +117,7 @@ async fn a_dead_primary_is_followed_by_its_replica() {
 
     works_again(&store, 2).await;
     heard(&mut signals, Signal::Lost).await;
-    assert_eq!(servers.primary_port(), servers.replica.port);
+    until("the sentinels know it", async || servers.primary_port() == servers.replica.port).await;
     assert!(store.load(key(1)).await.unwrap().is_some());
     store.swap_tokens(key(1), 1, b"rotated", LeaseAfter::Keep).await.unwrap();
     heard(&mut signals, Signal::Refreshed { key: key(1), version: 2 }).await;
