@@ -149,9 +149,7 @@ fn checked(text: &str) -> Result<(), String> {
             shown(text)
         )),
         Some(("postgres" | "postgresql", _)) => postgres(text),
-        Some((scheme, rest)) if REDIS.contains(&scheme) && rest.starts_with("//") => {
-            built_with("redis", cfg!(feature = "redis"))
-        }
+        Some((scheme, rest)) if REDIS.contains(&scheme) && rest.starts_with("//") => redis(text),
         _ => Err(format!(
             "{} is no store; write \"sqlite:PATH\", \"postgres://HOST/DATABASE\", \"redis://HOST\" or \"{MEMORY}\"",
             shown(text)
@@ -162,6 +160,16 @@ fn checked(text: &str) -> Result<(), String> {
 #[cfg(feature = "postgres")]
 fn postgres(text: &str) -> Result<(), String> {
     store::parse_postgres_url(text).map(drop).map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "redis")]
+fn redis(text: &str) -> Result<(), String> {
+    store::RedisBackend::check_url(text)
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(_: &str) -> Result<(), String> {
+    built_with("redis", false)
 }
 
 #[cfg(not(feature = "postgres"))]

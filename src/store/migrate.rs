@@ -2,6 +2,7 @@
 //!
 //! Only live rows move. Leases, retired rows, tombstones, claims and one-time values stay behind: none outlives the hour.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,13 +160,13 @@ impl Place {
     }
 
     async fn count(&self) -> Result<u64, MigrateError> {
-        let (mut rows, mut cursor) = (0, Some(Cursor::default()));
+        let (mut rows, mut cursor) = (HashSet::new(), Some(Cursor::default()));
         while let Some(at) = cursor {
             let page = self.bounded(self.backend.scan(at)).await?;
-            rows += page.rows.len() as u64;
+            rows.extend(page.rows.into_iter().map(|row| row.key)); // a row may be seen twice
             cursor = page.next;
         }
-        Ok(rows)
+        Ok(rows.len() as u64)
     }
 
     async fn bounded<T>(&self, call: impl Future<Output = StoreResult<T>>) -> Result<T, MigrateError> {

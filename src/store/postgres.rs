@@ -128,7 +128,7 @@ impl SessionBackend for PostgresBackend {
     }
 
     async fn scan(&self, cursor: Cursor) -> Result<Page> {
-        Ok(self.connections.run(move |at| endings::page(at, cursor).boxed()).await?)
+        Ok(self.connections.run(move |at| async move { endings::page(at, &cursor).await }.boxed()).await?)
     }
 
     async fn export(&self, key: SessionKey) -> Result<Option<Exported>> {

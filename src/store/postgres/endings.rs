@@ -7,6 +7,7 @@ use sqlx::{Postgres, QueryBuilder};
 
 use super::{Done, millis, payload, terms};
 use crate::clock::Timestamp;
+use crate::store::names::{hex, unhex};
 use crate::store::{
     Cursor, Ending, EndingTarget, IndexKey, Listed, Page, Reason, SessionKey, TOMBSTONE_LIFE, Tombstone,
 };
@@ -34,8 +35,9 @@ pub(super) async fn list(connection: &mut PgConnection, any_of: &[IndexKey]) -> 
     Ok(rows.into_iter().map(listed).collect())
 }
 
-pub(super) async fn page(connection: &mut PgConnection, cursor: Cursor) -> Done<Page> {
-    let after = cursor.0.map_or_else(Vec::new, |key| key.as_bytes().to_vec()); // no key is before the empty one
+/// In key order. The cursor is the last key in hex.
+pub(super) async fn page(connection: &mut PgConnection, cursor: &Cursor) -> Done<Page> {
+    let after = unhex(&cursor.0).map_or_else(Vec::new, |key| key.to_vec()); // no key is before the empty one
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT key, card, created_at, touched_at FROM cloakroom_sessions
          WHERE key > $1 AND NOT retired AND expires_at > cloakroom_now() ORDER BY key LIMIT $2",
@@ -46,7 +48,7 @@ pub(super) async fn page(connection: &mut PgConnection, cursor: Cursor) -> Done<
     .await?;
     let rows: Vec<Listed> = rows.into_iter().map(listed).collect();
     let is_full = i64::try_from(rows.len()).is_ok_and(|length| length == PAGE);
-    let next = rows.last().filter(|_| is_full).map(|last| Cursor(Some(last.key)));
+    let next = rows.last().filter(|_| is_full).map(|last| Cursor(hex(last.key.as_bytes())));
     Ok(Page { rows, next })
 }
 
