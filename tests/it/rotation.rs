@@ -325,7 +325,7 @@ async fn a_replica_that_does_not_know_a_key_yet_is_unavailable_and_heals() {
     for (method, path) in [(Method::GET, "/bff/user"), (Method::GET, "/api/x"), (Method::POST, "/bff/logout")] {
         let (status, headers, _) = behind.answer(&browser, method, path).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        assert_eq!(headers["retry-after"], "5");
+        assert_eq!(headers["retry-after"], "2");
         assert!(!headers.contains_key("set-cookie"), "cookies stay");
     }
     assert!(browser.is_logged_in().await, "the session is untouched");
