@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 
 use super::signals::Signals;
 use super::{
@@ -41,7 +42,7 @@ impl MemoryBackend {
     }
 
     /// The store's clock. It only ever goes forward, at the machine's pace: nothing here outlives the process, so a corrected
-    /// wall clock need not end or prolong anything.
+    /// wall clock need not end or prolong anything. Where a test has stopped time, it stands still as all timers do.
     fn now(&self) -> Timestamp {
         self.started_at + self.started.elapsed()
     }

@@ -371,3 +371,6 @@ const STORING: Duration = Duration::from_mins(10);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// When to ask again, if nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod model;

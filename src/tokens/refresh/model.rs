@@ -1,0 +1,151 @@
+//! The renewal protocol against every order of events: the real code over a real store, in a world where every call to the store
+//! and the provider happens, fails, is late or is lost as a search decides.
+//!
+//! `explorer` searches, `world` holds calls until a `move` lets them happen, `store` and `provider` are what is called, `scenario`
+//! says who takes part, `run` what must be true. A failing test prints what happened and the choices that repeat it.
+
+mod explorer;
+mod faults;
+mod monitor;
+mod moves;
+mod provider;
+mod run;
+mod scenario;
+mod store;
+mod world;
+
+use std::time::Duration;
+
+use faults::{Fault, Faults};
+use provider::Rotation;
+use scenario::Scenario;
+use store::Bug;
+
+/// Explores with both kinds of provider; `least` runs, or the search is broken.
+fn check(least: usize, scenario: impl Fn(Scenario) -> Scenario) {
+    for rotation in [Rotation::Strict, Rotation::Grace] {
+        let scenario = scenario(Scenario::new(rotation));
+        let started = std::time::Instant::now();
+        let stats = scenario.explore().unwrap_or_else(|violation| panic!("{violation}"));
+        eprintln!("{rotation:?}: {stats} in {:?}", started.elapsed());
+        assert!(stats.runs >= least, "only {stats}");
+    }
+}
+
+fn with(most: u8, kinds: &[Fault]) -> impl Fn(Scenario) -> Scenario {
+    let faults = Faults::any(most, kinds);
+    move |scenario| Scenario { faults: faults.clone(), ..scenario }
+}
+
+#[test]
+fn two_replicas_and_no_faults() {
+    check(10, |scenario| scenario);
+}
+
+#[test]
+fn three_replicas_and_no_faults() {
+    check(10, |scenario| Scenario { replicas: 3, callers: vec![0, 1, 2], ..scenario });
+}
+
+#[test]
+fn callers_of_one_process_share_a_renewal() {
+    check(10, |scenario| Scenario { callers: vec![0, 0, 1], ..scenario });
+}
+
+#[test]
+fn callers_come_at_any_time() {
+    check(10, |scenario| Scenario { late: true, ..scenario });
+}
+
+#[test]
+fn the_holder_dies_at_every_point() {
+    check(100, with(1, &[Fault::Crash]));
+}
+
+#[test]
+fn any_one_answer_of_the_provider_is_lost() {
+    check(100, with(1, &[Fault::ProviderAnswerLost, Fault::ProviderBreaks, Fault::ProviderUnreachable]));
+}
+
+#[test]
+fn the_provider_is_slow() {
+    check(100, with(1, &[Fault::ProviderSlow, Fault::ProviderAnswerSlow]));
+}
+
+#[test]
+fn a_request_outlives_its_broken_connection() {
+    check(100, with(1, &[Fault::ProviderCut]));
+}
+
+#[test]
+fn any_one_answer_of_the_store_is_lost() {
+    check(100, with(1, &[Fault::StoreAnswerLost, Fault::StoreFails]));
+}
+
+#[test]
+fn the_store_is_down_for_a_while() {
+    check(100, with(1, &[Fault::StoreDown]));
+}
+
+#[test]
+fn a_lease_runs_out_under_a_slow_store() {
+    check(100, with(1, &[Fault::StoreSlow, Fault::StoreAnswerSlow]));
+}
+
+#[test]
+fn clients_leave_at_every_point() {
+    check(10, |scenario| with(2, &[Fault::Leave])(Scenario { callers: vec![0, 0, 1], ..scenario }));
+}
+
+#[test]
+fn a_logout_meets_a_renewal_at_every_point() {
+    check(100, |scenario| Scenario { logout: Some(1), ..scenario });
+}
+
+#[test]
+fn a_logout_meets_a_renewal_and_a_fault() {
+    let faults = [Fault::StoreFails, Fault::StoreAnswerLost, Fault::ProviderBreaks, Fault::Crash];
+    check(100, |scenario| with(1, &faults)(Scenario { callers: vec![0], logout: Some(1), ..scenario }));
+}
+
+#[test]
+fn a_session_is_sealed_anew_while_its_tokens_are_renewed() {
+    check(100, |scenario| Scenario { callers: vec![0], touch: Some(1), ..scenario });
+}
+
+#[test]
+fn a_grant_that_is_over_ends_the_session() {
+    check(10, |scenario| Scenario { grant_is_over: true, ..scenario });
+}
+
+#[test]
+fn the_checker_finds_planted_bugs() {
+    let bugs = [
+        (Bug::IgnoresLeases, Faults::none()),
+        (Bug::LeasesEndEarly, Faults::any(1, &[Fault::ProviderSlow])),
+        (Bug::IgnoresVersions, Faults::any(1, &[Fault::StoreSlow])),
+        (Bug::DropsWrites, Faults::none()),
+    ];
+    for (bug, faults) in bugs {
+        let scenario = Scenario { bug: Some(bug), faults, ..Scenario::new(Rotation::Strict) };
+        let found = scenario.explore().expect_err("the bug must be found");
+        eprintln!("{bug:?}: {}", found.lines().next().unwrap_or_default());
+    }
+}
+
+/// How long a lease lasts.
+const LEASE: Duration = Duration::from_millis(600);
+/// The total deadline of a request to the provider.
+const D: Duration = Duration::from_millis(1200);
+/// How long a store call may take for its caller…
+const STORE_TIMEOUT: Duration = Duration::from_millis(200);
+/// …and in the store.
+const STORE_DELAY: Duration = Duration::from_millis(500);
+/// How long the store is down.
+const OUTAGE: Duration = Duration::from_millis(900);
+/// How late somebody may begin.
+const LATE: Duration = Duration::from_millis(800);
+/// How long callers wait: until everything else has been given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long renewed access tokens live.
+const TOKEN_LIFE: Duration = Duration::from_hours(10);
