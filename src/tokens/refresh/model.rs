@@ -21,12 +21,15 @@ use provider::Rotation;
 use scenario::Scenario;
 use store::Bug;
 
-/// Explores with both kinds of provider; `least` runs, or the search is broken.
+/// Explores with providers of both kinds; `least` runs each, or the search is broken.
 fn check(least: usize, scenario: impl Fn(Scenario) -> Scenario) {
-    for rotation in [Rotation::Strict, Rotation::Grace] {
-        let scenario = scenario(Scenario::new(rotation));
+    check_with(&[Rotation::Strict, Rotation::Grace], least, scenario);
+}
+
+fn check_with(rotations: &[Rotation], least: usize, scenario: impl Fn(Scenario) -> Scenario) {
+    for rotation in rotations {
         let started = std::time::Instant::now();
-        let stats = scenario.explore().unwrap_or_else(|violation| panic!("{violation}"));
+        let stats = scenario(Scenario::new(*rotation)).explore().unwrap_or_else(|violation| panic!("{violation}"));
         eprintln!("{rotation:?}: {stats} in {:?}", started.elapsed());
         assert!(stats.runs >= least, "only {stats}");
     }
@@ -53,7 +56,7 @@ fn callers_of_one_process_share_a_renewal() {
 }
 
 #[test]
-fn callers_come_at_any_time() {
+fn a_caller_comes_at_any_time() {
     check(10, |scenario| Scenario { late: true, ..scenario });
 }
 
@@ -74,7 +77,7 @@ fn the_provider_is_slow() {
 
 #[test]
 fn a_request_outlives_its_broken_connection() {
-    check(100, with(1, &[Fault::ProviderCut]));
+    check_with(&[Rotation::LongGrace], 50, with(1, &[Fault::ProviderCut]));
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn any_one_answer_of_the_store_is_lost() {
 
 #[test]
 fn the_store_is_down_for_a_while() {
-    check(100, with(1, &[Fault::StoreDown]));
+    check(50, with(1, &[Fault::StoreDown]));
 }
 
 #[test]
@@ -94,23 +97,39 @@ fn a_lease_runs_out_under_a_slow_store() {
 
 #[test]
 fn clients_leave_at_every_point() {
-    check(10, |scenario| with(2, &[Fault::Leave])(Scenario { callers: vec![0, 0, 1], ..scenario }));
+    check(10, |scenario| with(1, &[Fault::Leave])(Scenario { callers: vec![0, 0, 1], ..scenario }));
 }
 
 #[test]
 fn a_logout_meets_a_renewal_at_every_point() {
-    check(100, |scenario| Scenario { logout: Some(1), ..scenario });
+    check(100, |scenario| Scenario { replicas: 3, logout: Some(2), ..scenario });
 }
 
 #[test]
 fn a_logout_meets_a_renewal_and_a_fault() {
     let faults = [Fault::StoreFails, Fault::StoreAnswerLost, Fault::ProviderBreaks, Fault::Crash];
-    check(100, |scenario| with(1, &faults)(Scenario { callers: vec![0], logout: Some(1), ..scenario }));
+    check(100, |scenario| with(1, &faults)(Scenario { callers: vec![0], replicas: 3, logout: Some(2), ..scenario }));
 }
 
 #[test]
 fn a_session_is_sealed_anew_while_its_tokens_are_renewed() {
-    check(100, |scenario| Scenario { callers: vec![0], touch: Some(1), ..scenario });
+    check(10, |scenario| Scenario { callers: vec![0], touch: Some(1), ..scenario });
+}
+
+#[test]
+fn two_things_go_wrong() {
+    let faults = [
+        Fault::Crash,
+        Fault::StoreAnswerLost,
+        Fault::StoreFails,
+        Fault::StoreSlow,
+        Fault::ProviderAnswerLost,
+        Fault::ProviderBreaks,
+        Fault::ProviderUnreachable,
+        Fault::ProviderSlow,
+        Fault::ProviderAnswerSlow,
+    ];
+    check(100, with(2, &faults));
 }
 
 #[test]
@@ -122,7 +141,7 @@ fn a_grant_that_is_over_ends_the_session() {
 fn the_checker_finds_planted_bugs() {
     let bugs = [
         (Bug::IgnoresLeases, Faults::none()),
-        (Bug::LeasesEndEarly, Faults::any(1, &[Fault::ProviderSlow])),
+        (Bug::ForgetsTheDead, Faults::any(1, &[Fault::Crash])),
         (Bug::IgnoresVersions, Faults::any(1, &[Fault::StoreSlow])),
         (Bug::DropsWrites, Faults::none()),
     ];
@@ -133,18 +152,21 @@ fn the_checker_finds_planted_bugs() {
     }
 }
 
+// None is a multiple of another or of a third of it: what `select!` does with two timers that end together is left to chance, and a
+// run must be the same each time.
+
 /// How long a lease lasts.
 const LEASE: Duration = Duration::from_millis(600);
 /// The total deadline of a request to the provider.
-const D: Duration = Duration::from_millis(1200);
+const D: Duration = Duration::from_millis(1250);
 /// How long a store call may take for its caller…
-const STORE_TIMEOUT: Duration = Duration::from_millis(200);
+const STORE_TIMEOUT: Duration = Duration::from_millis(170);
 /// …and in the store.
 const STORE_DELAY: Duration = Duration::from_millis(500);
 /// How long the store is down.
 const OUTAGE: Duration = Duration::from_millis(900);
 /// How late somebody may begin.
-const LATE: Duration = Duration::from_millis(800);
+const LATE: Duration = Duration::from_millis(700);
 /// How long callers wait: until everything else has been given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long renewed access tokens live.

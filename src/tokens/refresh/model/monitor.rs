@@ -16,6 +16,8 @@ pub(super) struct Monitor {
     pub(super) violation: Option<String>,
     /// Why the session ended.
     pub(super) ended: Option<Reason>,
+    /// Whoever logged out does not know what the row held.
+    pub(super) logout_failed: bool,
     sends: Vec<Send>,
     lease: Option<Holder>,
     issued: Vec<Issued>,

@@ -17,6 +17,8 @@ pub(super) enum Rotation {
     Strict,
     /// The token that was used last may be used again, and what was issued for it before is dead. Any other ends the grant.
     Grace,
+    /// The same, but what was issued for it before works until one of them is used.
+    LongGrace,
 }
 
 /// One grant: its refresh tokens are `r0`, `r1`, … and its access tokens `a0`, `a1`, …
@@ -42,14 +44,15 @@ impl Provider {
         Self { rotation, issued: vec![State::Live], reuses: 0 }
     }
 
-    /// The grant ends at the provider: an administrator, a changed password.
+    /// The grant ends: an administrator, a changed password, a theft.
     pub(super) fn end(&mut self) {
-        self.issued.fill(State::Dead);
+        self.issued.iter_mut().filter(|state| **state == State::Live).for_each(|state| *state = State::Dead);
     }
 
-    /// The refresh token that works.
-    pub(super) fn live(&self) -> Option<String> {
-        self.issued.iter().position(|state| *state == State::Live).map(|n| format!("r{n}"))
+    /// The refresh tokens that work.
+    pub(super) fn live(&self) -> Vec<String> {
+        let live = self.issued.iter().enumerate().filter(|(_, state)| **state == State::Live);
+        live.map(|(n, _)| format!("r{n}")).collect()
     }
 
     /// How often tokens were issued for a refresh token.
@@ -62,15 +65,17 @@ impl Provider {
         let last_used = self.issued.iter().rposition(|state| *state == State::Used);
         match self.issued[n] {
             State::Live => {}
-            State::Used if self.rotation == Rotation::Grace && last_used == Some(n) => {
-                self.issued.iter_mut().filter(|state| **state == State::Live).for_each(|state| *state = State::Dead);
-            }
+            State::Used if self.rotation == Rotation::Grace && last_used == Some(n) => self.end(),
+            State::Used if self.rotation == Rotation::LongGrace && last_used == Some(n) => {}
             State::Dead if !self.issued.contains(&State::Live) => return None,
             State::Used | State::Dead => {
                 self.reuses += 1;
-                self.issued.fill(State::Dead);
+                self.end();
                 return None;
             }
+        }
+        if self.issued[n] == State::Live {
+            self.end();
         }
         self.issued[n] = State::Used;
         self.issued.push(State::Live);

@@ -17,7 +17,7 @@ use crate::session::{Loaded, Options as SessionOptions, Sessions};
 use crate::store::{Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId};
 use crate::tokens::Options;
 use crate::tokens::flights::Flights;
-use crate::tokens::refresh::{Outcome, Refresher, TokenEndpoint as _};
+use crate::tokens::refresh::{Refresher, TokenEndpoint as _};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Scenario {
     pub(super) replicas: usize,
     /// The replica of each caller.
     pub(super) callers: Vec<usize>,
-    /// The callers come at any time, not at once.
+    /// The last caller comes at any time, not at once.
     pub(super) late: bool,
     /// The replica at which somebody logs out.
     pub(super) logout: Option<usize>,
@@ -157,9 +157,9 @@ impl Scenario {
 
     /// Everybody who does something at first.
     pub(super) fn actors(&self, cast: &Cast) -> Vec<Actor> {
-        let kind = if self.late { Kind::LateStart } else { Kind::Start };
-        let mut actors: Vec<Actor> =
-            self.callers.iter().enumerate().map(|(n, &replica)| cast.caller(replica, kind, n)).collect();
+        let kind = |n| if self.late && n + 1 == self.callers.len() { Kind::LateStart } else { Kind::Start };
+        let callers = self.callers.iter().enumerate();
+        let mut actors: Vec<Actor> = callers.map(|(n, &replica)| cast.caller(replica, kind(n), n)).collect();
         actors.extend(self.logout.map(|replica| cast.logout(replica)));
         actors.extend(self.touch.map(|replica| cast.touch(replica)));
         actors
@@ -186,7 +186,7 @@ impl Cast {
         let (world, loaded, refresher) = (self.world.clone(), self.loaded.clone(), self.refreshers[replica].clone());
         self.actor(replica, true, async move {
             world.start(replica, kind, &format!("caller {n}")).await;
-            Some(verdict(refresher.renew(&loaded, PATIENCE).await))
+            Some(renew(&refresher, &loaded).await)
         })
     }
 
@@ -195,7 +195,10 @@ impl Cast {
         self.actor(replica, false, async move {
             world.start(replica, Kind::LateStart, "logout").await;
             let removed = refresher.sessions.end(&loaded, Reason::Logout).await;
-            let Ok(removed) = removed else { return Some(Verdict::Outage) };
+            let Ok(removed) = removed else {
+                world.inner().outside.monitor.logout_failed = true;
+                return Some(Verdict::Outage);
+            };
             if let Some(token) = removed.and_then(|tokens| tokens.refresh) {
                 let _ = refresher.endpoint.revoke(&token).await;
             }
@@ -226,14 +229,14 @@ impl Cast {
         let (unseen, id, refresher) = (self.unseen.clone(), self.id, self.refreshers[replica].clone());
         self.actor(replica, false, async move {
             for _ in 0..PROBES {
-                tokio::time::sleep(2 * (LEASE + D)).await;
+                tokio::time::sleep(PAUSE).await;
                 let Some(loaded) = unseen.load(id).await.expect("the store answers") else {
                     return Some(Verdict::Ended);
                 };
                 if !loaded.tokens().access.is_due(unseen.now()) {
                     return Some(Verdict::Token(loaded.tokens().access.value.expose().clone()));
                 }
-                match verdict(refresher.renew(&loaded, PATIENCE).await) {
+                match renew(&refresher, &loaded).await {
                     Verdict::Outage => {}
                     verdict => return Some(verdict),
                 }
@@ -243,8 +246,8 @@ impl Cast {
     }
 }
 
-fn verdict(outcome: Outcome) -> Verdict {
-    match outcome {
+async fn renew(refresher: &Refresher<Endpoint>, loaded: &Loaded) -> Verdict {
+    match refresher.renew(loaded, PATIENCE).await {
         Ok(tokens) => Verdict::Token(tokens.access.value.expose().clone()),
         Err(failure) if failure.is_outage() => Verdict::Outage,
         Err(_) => Verdict::Ended,
@@ -269,5 +272,7 @@ fn sessions(backend: Arc<dyn SessionBackend>, masters: &[u8], clock: SimulatedCl
 /// How long the session was not used, so that a use is noted.
 const UNUSED: Duration = Duration::from_mins(5);
 const ISSUER: &str = "https://id.example";
-/// How often a call is repeated until an outage must be over.
-const PROBES: usize = 60;
+/// How often a call is repeated until an outage must be over…
+const PROBES: usize = 10;
+/// …and how long after each other: longer than any back-off.
+const PAUSE: Duration = Duration::from_mins(1);

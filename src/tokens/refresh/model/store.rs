@@ -28,16 +28,10 @@ pub(super) struct GatedBackend {
 pub(super) enum Bug {
     /// Gives the lease to everybody.
     IgnoresLeases,
-    /// Gives the lease to everybody once it is half over.
-    LeasesEndEarly,
     /// Does not say that an earlier holder's time ran out.
     ForgetsTheDead,
     /// Writes tokens at whatever version.
     IgnoresVersions,
-    /// Ends a session whose tokens have moved.
-    RemovesWhatMoved,
-    /// Keeps a lease that is given back.
-    KeepsLeases,
     /// Says that tokens were written and does not.
     DropsWrites,
 }
@@ -106,13 +100,8 @@ impl SessionBackend for GatedBackend {
     }
 
     async fn remove_if(&self, key: SessionKey, expected: u64, reason: Reason) -> Result<Updated> {
-        let blind = self.has(Bug::RemovesWhatMoved);
-        let work: Work<_> = Box::new(move |backend| {
-            Box::pin(async move {
-                let expected = if blind { version(&backend, key).await } else { expected };
-                backend.remove_if(key, expected, reason).await
-            })
-        });
+        let work: Work<_> =
+            Box::new(move |backend| Box::pin(async move { backend.remove_if(key, expected, reason).await }));
         let read = move |outside: &mut Outside, updated: &Updated| {
             if *updated == Updated::Updated {
                 outside.monitor.ended(reason);
@@ -149,9 +138,6 @@ impl SessionBackend for GatedBackend {
             Box::pin(async move {
                 Ok(match (backend.take_lease(key, expected, ttl).await?, bug) {
                     (Taken::Held(_), Some(Bug::IgnoresLeases)) => Taken::Taken(Lease::new(key, expected, false)),
-                    (Taken::Held(left), Some(Bug::LeasesEndEarly)) if left <= ttl / 2 => {
-                        Taken::Taken(Lease::new(key, expected, true))
-                    }
                     (Taken::Taken(lease), Some(Bug::ForgetsTheDead)) => {
                         Taken::Taken(Lease { after_expiry: false, ..lease })
                     }
@@ -182,10 +168,8 @@ impl SessionBackend for GatedBackend {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let (lease, owner, keeps) = (lease.clone(), lease.owner, self.has(Bug::KeepsLeases));
-        let work: Work<_> = Box::new(move |backend| {
-            Box::pin(async move { if keeps { Ok(()) } else { backend.release_lease(&lease).await } })
-        });
+        let (lease, owner) = (lease.clone(), lease.owner);
+        let work: Work<_> = Box::new(move |backend| Box::pin(async move { backend.release_lease(&lease).await }));
         let read = move |outside: &mut Outside, (): &()| {
             outside.monitor.lease_released(owner);
             ("done".to_owned(), true)

@@ -238,6 +238,7 @@ impl World {
         };
         let forever = Instant::now() + FOREVER;
         tokio::select! {
+            biased;
             () = arrival => true,
             () = tokio::time::sleep_until(limit.unwrap_or(forever)) => limit.is_some(),
         }
