@@ -1,9 +1,11 @@
 //! The renewal protocol against every order of events: the real code over a real store, in a world where every call to the store
 //! and the provider happens, fails, is late or is lost as a search decides.
 //!
-//! `explorer` searches, `world` holds calls until a `move` lets them happen, `store` and `provider` are what is called, `scenario`
+//! `explorer` searches, `world` holds each `call` until one of `moves` lets it happen, `store` and `provider` are what is called, `scenario`
 //! says who takes part, `run` what must be true. A failing test prints what happened and the choices that repeat it.
 
+mod call;
+mod clock;
 mod explorer;
 mod faults;
 mod monitor;
@@ -42,99 +44,99 @@ fn with(most: u8, kinds: &[Fault]) -> impl Fn(Scenario) -> Scenario {
 
 #[test]
 fn two_replicas_and_no_faults() {
-    check(10, |scenario| scenario);
+    check(5, |scenario| scenario);
 }
 
 #[test]
 fn three_replicas_and_no_faults() {
-    check(10, |scenario| Scenario { replicas: 3, callers: vec![0, 1, 2], ..scenario });
+    check(5, |scenario| Scenario { replicas: 3, callers: vec![0, 1, 2], ..scenario });
 }
 
 #[test]
 fn callers_of_one_process_share_a_renewal() {
-    check(10, |scenario| Scenario { callers: vec![0, 0, 1], ..scenario });
+    check(5, |scenario| Scenario { callers: vec![0, 0, 1], ..scenario });
 }
 
 #[test]
 fn a_caller_comes_at_any_time() {
-    check(10, |scenario| Scenario { late: true, ..scenario });
+    check(5, |scenario| Scenario { late: true, ..scenario });
 }
 
 #[test]
 fn the_holder_dies_at_every_point() {
-    check(100, with(1, &[Fault::Crash]));
+    check(20, with(1, &[Fault::Crash]));
 }
 
 #[test]
 fn any_one_answer_of_the_provider_is_lost() {
-    check(100, with(1, &[Fault::ProviderAnswerLost, Fault::ProviderBreaks, Fault::ProviderUnreachable]));
+    check(20, with(1, &[Fault::ProviderAnswerLost, Fault::ProviderBreaks, Fault::ProviderUnreachable]));
 }
 
 #[test]
 fn the_provider_is_slow() {
-    check(100, with(1, &[Fault::ProviderSlow, Fault::ProviderAnswerSlow]));
+    check(20, with(1, &[Fault::ProviderSlow, Fault::ProviderAnswerSlow]));
 }
 
 #[test]
 fn a_request_outlives_its_broken_connection() {
-    check_with(&[Rotation::LongGrace], 50, with(1, &[Fault::ProviderCut]));
+    check_with(&[Rotation::LongGrace], 20, with(1, &[Fault::ProviderCut]));
 }
 
 #[test]
 fn any_one_answer_of_the_store_is_lost() {
-    check(100, with(1, &[Fault::StoreAnswerLost, Fault::StoreFails]));
+    check(20, with(1, &[Fault::StoreAnswerLost, Fault::StoreFails]));
 }
 
 #[test]
 fn the_store_is_down_for_a_while() {
-    check(50, with(1, &[Fault::StoreDown]));
+    check(20, with(1, &[Fault::StoreDown]));
 }
 
 #[test]
 fn a_lease_runs_out_under_a_slow_store() {
-    check(100, with(1, &[Fault::StoreSlow, Fault::StoreAnswerSlow]));
+    check(20, with(1, &[Fault::StoreSlow, Fault::StoreAnswerSlow]));
 }
 
 #[test]
 fn clients_leave_at_every_point() {
-    check(10, |scenario| with(1, &[Fault::Leave])(Scenario { callers: vec![0, 0, 1], ..scenario }));
+    check(5, |scenario| with(1, &[Fault::Leave])(Scenario { callers: vec![0, 0, 1], ..scenario }));
 }
 
 #[test]
 fn a_logout_meets_a_renewal_at_every_point() {
-    check(100, |scenario| Scenario { replicas: 3, logout: Some(2), ..scenario });
+    check(20, |scenario| Scenario { replicas: 3, logout: Some(2), ..scenario });
 }
 
 #[test]
 fn a_logout_meets_a_renewal_and_a_fault() {
     let faults = [Fault::StoreFails, Fault::StoreAnswerLost, Fault::ProviderBreaks, Fault::Crash];
-    check(100, |scenario| with(1, &faults)(Scenario { callers: vec![0], replicas: 3, logout: Some(2), ..scenario }));
+    check(20, |scenario| with(1, &faults)(Scenario { callers: vec![0], replicas: 3, logout: Some(2), ..scenario }));
 }
 
 #[test]
 fn a_session_is_sealed_anew_while_its_tokens_are_renewed() {
-    check(10, |scenario| Scenario { callers: vec![0], touch: Some(1), ..scenario });
+    check(5, |scenario| Scenario { callers: vec![0], touch: Some(1), ..scenario });
 }
 
 #[test]
-fn two_things_go_wrong() {
-    let faults = [
-        Fault::Crash,
-        Fault::StoreAnswerLost,
-        Fault::StoreFails,
-        Fault::StoreSlow,
-        Fault::ProviderAnswerLost,
-        Fault::ProviderBreaks,
-        Fault::ProviderUnreachable,
-        Fault::ProviderSlow,
-        Fault::ProviderAnswerSlow,
-    ];
-    check(100, with(2, &faults));
+fn the_holder_dies_and_an_answer_of_the_provider_is_lost() {
+    check(20, with(2, &[Fault::Crash, Fault::ProviderAnswerLost]));
+}
+
+#[test]
+fn an_answer_of_the_provider_is_lost_and_one_of_the_store() {
+    check(20, with(2, &[Fault::ProviderAnswerLost, Fault::StoreAnswerLost]));
+}
+
+#[test]
+fn the_holder_dies_under_a_slow_provider() {
+    // Which requests overlap does not depend on what the provider makes of them.
+    check_with(&[Rotation::Strict], 20, with(2, &[Fault::Crash, Fault::ProviderSlow]));
 }
 
 #[test]
 fn a_grant_that_is_over_ends_the_session() {
-    check(10, |scenario| Scenario { grant_is_over: true, ..scenario });
+    check(5, |scenario| Scenario { grant_is_over: true, ..scenario });
 }
 
 #[test]
@@ -156,18 +158,18 @@ fn the_checker_finds_planted_bugs() {
 // run must be the same each time.
 
 /// How long a lease lasts.
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_millis(633);
 /// The total deadline of a request to the provider.
-const D: Duration = Duration::from_millis(1250);
+const D: Duration = Duration::from_millis(1277);
 /// How long a store call may take for its caller…
-const STORE_TIMEOUT: Duration = Duration::from_millis(170);
+const STORE_TIMEOUT: Duration = Duration::from_millis(163);
 /// …and in the store.
-const STORE_DELAY: Duration = Duration::from_millis(500);
+const STORE_DELAY: Duration = Duration::from_millis(521);
 /// How long the store is down.
-const OUTAGE: Duration = Duration::from_millis(900);
+const OUTAGE: Duration = Duration::from_millis(931);
 /// How late somebody may begin.
 const LATE: Duration = Duration::from_millis(700);
 /// How long callers wait: until everything else has been given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long renewed access tokens live.
 const TOKEN_LIFE: Duration = Duration::from_hours(10);

@@ -47,11 +47,11 @@ impl Faults {
         Self { left: [0; KINDS], all: 0, happened: [0; KINDS] }
     }
 
-    /// At most `most`, each of one of these kinds.
+    /// At most `most` in all, and at most one of each of these kinds.
     pub(super) fn any(most: u8, kinds: &[Fault]) -> Self {
         let mut faults = Self { all: most, ..Self::none() };
         for kind in kinds {
-            faults.left[*kind as usize] = most;
+            faults.left[*kind as usize] = 1;
         }
         faults
     }

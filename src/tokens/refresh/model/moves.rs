@@ -1,9 +1,12 @@
 //! What can happen next, and making it happen.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
+use super::call::{Call, Fate, Kind};
 use super::faults::Fault;
-use super::world::{Call, Fate, Inner, Kind, World, name};
+use super::world::{Inner, World, name};
 use super::{D, OUTAGE, STORE_DELAY};
 
 /// One thing that can happen.
@@ -118,7 +121,7 @@ impl Inner {
         self.calls.remove(at);
     }
 
-    fn slow(&mut self, at: usize, by: std::time::Duration) {
+    fn slow(&mut self, at: usize, by: Duration) {
         self.calls[at].slow_until = Some(self.calls[at].at + by);
     }
 

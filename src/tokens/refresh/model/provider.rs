@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::world::{Executed, Fate, Kind, Outside, World};
+use super::call::{Executed, Fate, Kind};
+use super::world::{Outside, World};
 use super::{D, TOKEN_LIFE};
 use crate::clock::{Clock as _, Timestamp};
 use crate::oidc::{self, AccessToken, ErrorCode, Identity, Sent, TokenSet};

@@ -17,7 +17,7 @@ impl Scenario {
         let mut drains: Vec<Actor> = alive.iter().map(|replica| cast.drain(*replica)).collect();
         cast.drive(&mut drains, explorer).await?;
         cast.world.inner().faults.stop();
-        self.check_revoked(cast)?;
+        cast.check_revoked()?;
         for replica in alive.into_iter().chain([self.replicas]) {
             let mut probe = vec![cast.probe(replica)];
             cast.drive(&mut probe, explorer).await?;
@@ -26,7 +26,7 @@ impl Scenario {
                 return violation("nobody gets a token any more".to_owned());
             }
         }
-        self.check_session(cast).await?;
+        cast.check_session().await?;
         self.check_end(cast)
     }
 
@@ -49,38 +49,6 @@ impl Scenario {
         Ok(())
     }
 
-    /// After a logout no token lives that anybody could have revoked.
-    fn check_revoked(&self, cast: &Cast) -> Result<(), Stop> {
-        let inner = cast.world.inner();
-        let monitor = &inner.outside.monitor;
-        let excused = inner.faults.happened(Fault::Crash) || monitor.has_lost_a_token() || monitor.logout_failed;
-        let live = inner.outside.provider.live();
-        if monitor.ended == Some(Reason::Logout) && !live.is_empty() && !excused {
-            return violation(format!("{live:?} outlives the logout"));
-        }
-        Ok(())
-    }
-
-    /// The row is there unless something ended it, and holds the token that works.
-    async fn check_session(&self, cast: &Cast) -> Result<(), Stop> {
-        let loaded = cast.unseen.load(cast.id).await.expect("the store answers");
-        let inner = cast.world.inner();
-        let outside = &inner.outside;
-        match (loaded, outside.monitor.ended) {
-            (None, Some(_)) => Ok(()),
-            (None, None) => violation("the session is gone and nobody ended it".to_owned()),
-            (Some(_), Some(reason)) => violation(format!("the session is there and was ended: {reason:?}")),
-            (Some(loaded), None) => {
-                let stored = loaded.tokens().refresh.as_ref().map_or("nothing", |token| token.expose());
-                let live = outside.provider.live();
-                if live.iter().any(|token| token == stored) {
-                    return Ok(());
-                }
-                violation(format!("stored is {stored}, but {live:?} works"))
-            }
-        }
-    }
-
     fn check_end(&self, cast: &Cast) -> Result<(), Stop> {
         let inner = cast.world.inner();
         let (monitor, provider) = (&inner.outside.monitor, &inner.outside.provider);
@@ -97,7 +65,7 @@ impl Scenario {
             Some(Reason::RefreshLost) if self.grant_is_over && inner.faults.count() > 0 => {}
             Some(reason) => return violation(format!("the session ended: {reason:?}, token lost: {lost}")),
         }
-        if provider.reuses > 0 && !(lost && !forgiving) {
+        if provider.reuses > 0 && (forgiving || !lost) {
             return violation(format!("the provider saw {} reuses, token lost: {lost}", provider.reuses));
         }
         let expected = usize::from(!self.grant_is_over && self.logout.is_none());
@@ -112,6 +80,38 @@ impl Scenario {
 }
 
 impl Cast {
+    /// After a logout no token lives that anybody could have revoked.
+    fn check_revoked(&self) -> Result<(), Stop> {
+        let inner = self.world.inner();
+        let monitor = &inner.outside.monitor;
+        let excused = inner.faults.happened(Fault::Crash) || monitor.has_lost_a_token() || monitor.logout_failed;
+        let live = inner.outside.provider.live();
+        if monitor.ended == Some(Reason::Logout) && !live.is_empty() && !excused {
+            return violation(format!("{live:?} outlives the logout"));
+        }
+        Ok(())
+    }
+
+    /// The row is there unless something ended it, and holds the token that works.
+    async fn check_session(&self) -> Result<(), Stop> {
+        let loaded = self.unseen.load(self.id).await.expect("the store answers");
+        let inner = self.world.inner();
+        let outside = &inner.outside;
+        match (loaded, outside.monitor.ended) {
+            (None, Some(_)) => Ok(()),
+            (None, None) => violation("the session is gone and nobody ended it".to_owned()),
+            (Some(_), Some(reason)) => violation(format!("the session is there and was ended: {reason:?}")),
+            (Some(loaded), None) => {
+                let stored = loaded.tokens().refresh.as_ref().map_or("nothing", |token| token.expose());
+                let live = outside.provider.live();
+                if live.iter().any(|token| token == stored) {
+                    return Ok(());
+                }
+                violation(format!("stored is {stored}, but {live:?} works"))
+            }
+        }
+    }
+
     /// Lets things happen until everybody is done and nothing is on its way.
     async fn drive(&self, actors: &mut [Actor], explorer: &mut Explorer) -> Result<(), Stop> {
         for _ in 0..STEPS {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::call::Kind;
+use super::clock::SimulatedClock;
 use super::explorer::{Explorer, Seen, Stats};
 use super::faults::Faults;
 use super::provider::{Endpoint, Provider, Rotation, tokens};
 use super::store::{Bug, GatedBackend};
-use super::world::{Kind, SimulatedClock, World};
-use super::{D, LEASE, PATIENCE, STORE_TIMEOUT};
+use super::world::World;
+use super::{LEASE, PATIENCE, STORE_TIMEOUT};
 use crate::clock::Timestamp;
 use crate::oidc::{Authenticated, Claims, Identity};
 use crate::session::{Loaded, Options as SessionOptions, Sessions};
@@ -157,12 +159,23 @@ impl Scenario {
 
     /// Everybody who does something at first.
     pub(super) fn actors(&self, cast: &Cast) -> Vec<Actor> {
-        let kind = |n| if self.late && n + 1 == self.callers.len() { Kind::LateStart } else { Kind::Start };
         let callers = self.callers.iter().enumerate();
-        let mut actors: Vec<Actor> = callers.map(|(n, &replica)| cast.caller(replica, kind(n), n)).collect();
+        let mut actors: Vec<Actor> = callers.map(|(n, &replica)| cast.caller(replica, self.start_of(n), n)).collect();
         actors.extend(self.logout.map(|replica| cast.logout(replica)));
         actors.extend(self.touch.map(|replica| cast.touch(replica)));
         actors
+    }
+}
+
+impl Scenario {
+    /// When a caller begins is a choice if somebody else may be there first. A process's only caller begins at once: it makes no
+    /// difference before its first call to the store.
+    fn start_of(&self, n: usize) -> Option<Kind> {
+        if self.late && n + 1 == self.callers.len() {
+            return Some(Kind::LateStart);
+        }
+        let beside = self.callers.iter().filter(|replica| **replica == self.callers[n]).count();
+        (beside > 1).then_some(Kind::Start)
     }
 }
 
@@ -182,10 +195,12 @@ impl Cast {
         Actor { replica, is_client, left: false, task }
     }
 
-    fn caller(&self, replica: usize, kind: Kind, n: usize) -> Actor {
+    fn caller(&self, replica: usize, start: Option<Kind>, n: usize) -> Actor {
         let (world, loaded, refresher) = (self.world.clone(), self.loaded.clone(), self.refreshers[replica].clone());
         self.actor(replica, true, async move {
-            world.start(replica, kind, &format!("caller {n}")).await;
+            if let Some(kind) = start {
+                world.start(replica, kind, &format!("caller {n}")).await;
+            }
             Some(renew(&refresher, &loaded).await)
         })
     }

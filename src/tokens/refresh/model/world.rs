@@ -5,7 +5,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::call::{Abandoning, Asked, Call, Executed, Fate, Kind, Request};
+use super::clock::SimulatedClock;
 use super::faults::Faults;
 use super::monitor::Monitor;
 use super::provider::Provider;
-use crate::clock::{Clock, Timestamp};
 use crate::store::SessionBackend;
 
 /// See the module.
@@ -61,57 +62,6 @@ pub(super) struct Replica {
     calls: u32,
     /// Digest of all that it has seen, and when.
     history: DefaultHasher,
-}
-
-/// A call under way.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) replica: usize,
-    pub(super) kind: Kind,
-    pub(super) label: String,
-    pub(super) at: Instant,
-    /// It need not happen at once, but until then.
-    pub(super) slow_until: Option<Instant>,
-    /// What came of it, if it was executed.
-    pub(super) done: Option<String>,
-    request: Box<dyn Request>,
-    abandoned: Arc<AtomicBool>,
-    number: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// Somebody begins.
-    Start,
-    /// Somebody begins now or later.
-    LateStart,
-    Store,
-    /// Executed and answered in two steps.
-    Provider,
-    Revocation,
-}
-
-/// What the caller learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Fate {
-    Answered,
-    Lost,
-    /// Nothing was sent.
-    Refused,
-}
-
-/// What came of a call.
-pub(super) struct Executed<T> {
-    pub(super) label: String,
-    /// Whether anything is different now.
-    pub(super) changed: bool,
-    pub(super) answer: T,
-}
-
-impl Kind {
-    pub(super) fn is_start(self) -> bool {
-        matches!(self, Self::Start | Self::LateStart)
-    }
 }
 
 impl World {
@@ -310,93 +260,6 @@ impl Inner {
         calls.sort_unstable();
         calls.hash(&mut digest);
         digest.finish()
-    }
-}
-
-impl Call {
-    /// Nobody waits for it any more.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::SeqCst)
-    }
-
-    /// Until when it may happen, if it need not happen at once.
-    pub(super) fn limit(&self) -> Option<Instant> {
-        let life = if self.kind == Kind::Store { super::STORE_DELAY } else { super::D };
-        self.slow_until.or_else(|| self.is_abandoned().then_some(self.at + life))
-    }
-}
-
-trait Request: std::fmt::Debug + Send {
-    fn execute(&mut self, outside: &mut Outside) -> (String, bool);
-    fn answer(&mut self, fate: Fate);
-}
-
-struct Asked<T, E, F> {
-    execute: Option<F>,
-    answer: Option<Result<T, E>>,
-    lost: fn(Fate) -> E,
-    reply: Option<oneshot::Sender<Result<T, E>>>,
-}
-
-impl<T, E, F> Request for Asked<T, E, F>
-where
-    T: Send,
-    E: Send,
-    F: FnOnce(&mut Outside) -> Executed<Result<T, E>> + Send,
-{
-    fn execute(&mut self, outside: &mut Outside) -> (String, bool) {
-        let execute = self.execute.take().expect("a call is executed once");
-        let Executed { label, changed, answer } = execute(outside);
-        self.answer = Some(answer);
-        (label, changed)
-    }
-
-    fn answer(&mut self, fate: Fate) {
-        let Some(reply) = self.reply.take() else { return };
-        let answer = match fate {
-            Fate::Answered => self.answer.take().expect("a call is executed before it is answered"),
-            Fate::Lost | Fate::Refused => Err((self.lost)(fate)),
-        };
-        let _ = reply.send(answer);
-    }
-}
-
-impl<T, E, F> std::fmt::Debug for Asked<T, E, F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Asked")
-    }
-}
-
-/// Notes that nobody waits for an answer any more.
-struct Abandoning(Arc<AtomicBool>);
-
-impl Drop for Abandoning {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// The clock of all replicas.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SimulatedClock {
-    start: Instant,
-    showed: Timestamp,
-}
-
-impl SimulatedClock {
-    pub(super) fn showing(now: Timestamp) -> Self {
-        Self { start: Instant::now(), showed: now }
-    }
-
-    /// Time since it was set.
-    pub(super) fn elapsed(self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-impl Clock for SimulatedClock {
-    fn now(&self) -> Timestamp {
-        self.showed + self.elapsed()
     }
 }
 
