@@ -157,6 +157,7 @@ fn read(
         refresh: response.refresh_token().map(|token| Secret::new(token.secret().clone())),
         id_token: response.extra_fields().id_token.clone(),
         suspect: false,
+        asked_at: 0,
     })
 }
 

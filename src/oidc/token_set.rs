@@ -20,6 +20,9 @@ pub(crate) struct TokenSet {
     /// The refresh token was sent, and the answer was lost: it may have been exchanged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) suspect: bool,
+    /// The version of the row at which these tokens were asked for; none for those of the login.
+    #[serde(default)]
+    pub(crate) asked_at: u64,
 }
 
 /// An access token and how long it lives.
@@ -55,6 +58,7 @@ impl TokenSet {
             refresh: answer.refresh.or_else(|| self.refresh.clone()),
             id_token: answer.id_token.or_else(|| self.id_token.clone()),
             suspect: false,
+            asked_at: self.asked_at,
         }
     }
 }
@@ -98,14 +102,25 @@ mod tests {
 
     #[test]
     fn what_an_answer_does_not_renew_stays() {
-        let old =
-            TokenSet { access: token(None), refresh: Some("r1".into()), id_token: Some("i1".into()), suspect: true };
-        let kept = old.renewed(TokenSet { access: token(None), refresh: None, id_token: None, suspect: false });
+        let old = TokenSet {
+            access: token(None),
+            refresh: Some("r1".into()),
+            id_token: Some("i1".into()),
+            suspect: true,
+            asked_at: 0,
+        };
+        let kept =
+            old.renewed(TokenSet { access: token(None), refresh: None, id_token: None, suspect: false, asked_at: 0 });
         assert!(!kept.suspect);
         assert_eq!(kept.refresh, Some("r1".into()));
         assert_eq!(kept.id_token, Some("i1".into()));
-        let new =
-            old.renewed(TokenSet { access: token(None), refresh: Some("r2".into()), id_token: None, suspect: false });
+        let new = old.renewed(TokenSet {
+            access: token(None),
+            refresh: Some("r2".into()),
+            id_token: None,
+            suspect: false,
+            asked_at: 0,
+        });
         assert_eq!(new.refresh, Some("r2".into()));
     }
 }

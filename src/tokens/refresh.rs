@@ -137,7 +137,7 @@ impl<E: TokenEndpoint> Refresher<E> {
         interim: &Interim<Outcome>,
     ) -> Result<TokenSet, Stop> {
         let mut suspect = loaded.tokens().suspect;
-        if held.lease.after_expiry && !suspect {
+        if held.lease.after_expiry {
             self.outlast(loaded, &mut held).await?;
             suspect = true;
         }
@@ -149,6 +149,7 @@ impl<E: TokenEndpoint> Refresher<E> {
             let error = match self.under(&held.lease, sent).await {
                 Ok(renewed) => {
                     self.brakes.passed(loaded.key());
+                    let renewed = TokenSet { asked_at: held.lease.version, ..renewed };
                     return self.under(&held.lease, self.store(loaded, renewed, &held.lease, interim)).await;
                 }
                 Err(error) => error,
@@ -229,14 +230,15 @@ impl<E: TokenEndpoint> Refresher<E> {
         interim: &Interim<Outcome>,
     ) -> Result<TokenSet, Stop> {
         let (sealed, started) = (plain(&renewed), Instant::now());
-        let mut version = lease.version;
+        let (mut version, mut after) = (lease.version, LeaseAfter::Release);
         loop {
-            match self.try_to_store(loaded, &renewed, &sealed, version).await {
+            match self.try_to_store(loaded, &renewed, &sealed, (version, after)).await {
                 Ok(Stored::Done(tokens)) => {
                     metric::refreshed(Refresh::Renewed);
                     return Ok(tokens);
                 }
-                Ok(Stored::At(newer)) => version = newer,
+                // The lease that is there now is another holder's.
+                Ok(Stored::At(newer)) => (version, after) = (newer, LeaseAfter::Keep),
                 Ok(Stored::Gone) => return self.without_row(renewed).await,
                 Ok(Stored::Retired) => return Ok(renewed),
                 Err(error) if started.elapsed() > STORING => {
@@ -258,10 +260,10 @@ impl<E: TokenEndpoint> Refresher<E> {
         loaded: &Loaded,
         renewed: &TokenSet,
         sealed: &Secret<Vec<u8>>,
-        version: u64,
+        (version, after): (u64, LeaseAfter),
     ) -> store::Result<Stored> {
         let store = self.sessions.store();
-        match store.swap_tokens(&loaded.id, version, sealed.expose(), LeaseAfter::Release).await? {
+        match store.swap_tokens(&loaded.id, version, sealed.expose(), after).await? {
             Swapped::Swapped => return Ok(Stored::Done(renewed.clone())),
             Swapped::Moved | Swapped::Gone => {}
         }
@@ -269,9 +271,9 @@ impl<E: TokenEndpoint> Refresher<E> {
         if now.is_retired() {
             return Ok(Stored::Retired);
         }
-        // Our token is the only live one as long as the row still holds the one that was sent; otherwise an earlier try of ours was
-        // written although it was not answered.
-        if now.tokens().refresh == loaded.tokens().refresh && now.tokens().access.value != renewed.access.value {
+        // Another holder marked the token, or stored what it was answered: of two answers, that to the later request holds the token
+        // that lives. If the row holds ours, an earlier try was written although it was not answered.
+        if now.tokens().asked_at < renewed.asked_at {
             return Ok(Stored::At(now.tokens_version()));
         }
         Ok(Stored::Done(now.tokens().clone()))

@@ -99,7 +99,7 @@ impl Provider {
 pub(super) fn tokens(n: usize, now: Timestamp) -> TokenSet {
     let life = if n == 0 { Duration::ZERO } else { TOKEN_LIFE };
     let access = AccessToken { value: format!("a{n}").into(), received_at: now, expires_at: Some(now + life) };
-    TokenSet { access, refresh: Some(format!("r{n}").into()), id_token: None }
+    TokenSet { access, refresh: Some(format!("r{n}").into()), id_token: None, suspect: false, asked_at: 0 }
 }
 
 /// One replica's way to the provider.

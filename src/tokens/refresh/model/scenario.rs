@@ -12,14 +12,14 @@ use super::faults::Faults;
 use super::provider::{Endpoint, Provider, Rotation, tokens};
 use super::store::{Bug, GatedBackend};
 use super::world::World;
-use super::{LEASE, PATIENCE, STORE_TIMEOUT};
+use super::{D, LEASE, PATIENCE, STORE_TIMEOUT};
 use crate::clock::Timestamp;
 use crate::oidc::{Authenticated, Claims, Identity};
 use crate::session::{Loaded, Options as SessionOptions, Sessions};
-use crate::store::{Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId};
+use crate::store::{Breaker, Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId};
 use crate::tokens::Options;
 use crate::tokens::flights::Flights;
-use crate::tokens::refresh::{Refresher, TokenEndpoint as _};
+use crate::tokens::refresh::{Cause, Refresher, TokenEndpoint as _};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -152,8 +152,9 @@ impl Scenario {
         Refresher {
             sessions: sessions(Arc::new(gated), &[2, 1], world.clock()),
             endpoint: Endpoint { world: world.clone(), replica },
-            options: Options::new(LEASE, PATIENCE),
+            options: Options { lease: LEASE, provider_timeout: D, patience: PATIENCE },
             flights: Arc::new(Flights::new()),
+            brakes: Arc::default(),
         }
     }
 
@@ -262,7 +263,7 @@ impl Cast {
 }
 
 async fn renew(refresher: &Refresher<Endpoint>, loaded: &Loaded) -> Verdict {
-    match refresher.renew(loaded, PATIENCE).await {
+    match refresher.renew(loaded, Cause::Due, PATIENCE).await {
         Ok(tokens) => Verdict::Token(tokens.access.value.expose().clone()),
         Err(failure) if failure.is_outage() => Verdict::Outage,
         Err(_) => Verdict::Ended,
@@ -280,7 +281,7 @@ fn sessions(backend: Arc<dyn SessionBackend>, masters: &[u8], clock: SimulatedCl
     let masters = masters.iter().map(|&byte| MasterKey::from_bytes([byte; 32])).collect();
     let keyring = Arc::new(Keyring::new(masters).expect("there is a key"));
     let scope = Scope { frontend: "shop".into(), issuer: ISSUER.into(), client_id: "shop".into() };
-    let store = SealedStore::new(backend, keyring, scope, STORE_TIMEOUT);
+    let store = SealedStore::new(backend, keyring, scope, Arc::new(Breaker::new(STORE_TIMEOUT)));
     Sessions::new(store, Arc::new(SessionOptions::default()), Arc::from([]), Arc::new(clock))
 }
 
