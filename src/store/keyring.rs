@@ -157,7 +157,6 @@ impl fmt::Debug for Keyring {
 
 /// The id of the key that sealed this blob, as [`Keyring::key_ids`] has it: 8 hex digits. Nothing for what is no blob of a format
 /// known here.
-#[cfg(feature = "server")]
 pub(crate) fn key_id_of(blob: &[u8]) -> Option<String> {
     let header = blob.get(..SALT_AT).filter(|header| header[0] == FORMAT)?;
     Some(hex(&header[KEY_ID_AT..]))
