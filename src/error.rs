@@ -264,7 +264,7 @@ impl From<tokens::Error> for Error {
             tokens::Error::ProviderUnavailable { retry_after } => {
                 Self::ProviderUnavailable { cause: None, retry_after }
             }
-            tokens::Error::StoreUnavailable => Self::Unavailable(None),
+            tokens::Error::StoreUnavailable(cause) => Self::Unavailable(cause),
         }
     }
 }

@@ -14,7 +14,7 @@ use self::flights::Flights;
 use self::refresh::{Cause, Failure, Refresher};
 use crate::oidc::{AccessToken, RelyingParty};
 use crate::session::{Loaded, Sessions};
-use crate::store::SessionId;
+use crate::store::{self, SessionId};
 
 /// Limits of token renewal.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub enum Grant {
 }
 
 /// Why a call gets no token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no session, and the call needs one.
@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The store cannot be asked now.
     #[error("the store is unavailable")]
-    StoreUnavailable,
+    StoreUnavailable(#[source] Option<store::Error>),
 }
 
 /// Gives out the access tokens of one frontend's sessions, renewed when they are due.
@@ -117,13 +117,13 @@ impl AccessTokens {
         let Some(id) = session else {
             return if needed { Err(Error::NotAuthenticated) } else { Ok(Grant::None) };
         };
-        let loaded = self.sessions.load(id).await.map_err(|_| Error::StoreUnavailable)?;
+        let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         let mut loaded = loaded.ok_or(Error::SessionExpired)?;
         let grant = match policy {
             TokenPolicy::None => Grant::None,
             TokenPolicy::Required | TokenPolicy::Optional => Grant::bearer(&self.fresh(&loaded).await?),
         };
-        self.sessions.touch(&mut loaded).await.map_err(|_| Error::StoreUnavailable)?;
+        self.sessions.touch(&mut loaded).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         Ok(grant)
     }
 
@@ -134,7 +134,7 @@ impl AccessTokens {
     /// # Errors
     /// `SessionExpired`, `StoreUnavailable`.
     pub(crate) async fn instead_of(&self, used: &Grant, id: SessionId) -> Result<Option<Grant>, Error> {
-        let loaded = self.sessions.load(id).await.map_err(|_| Error::StoreUnavailable)?;
+        let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         let loaded = loaded.ok_or(Error::SessionExpired)?;
         let tokens = loaded.tokens();
         let newest = Grant::bearer(&tokens.access);

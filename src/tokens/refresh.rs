@@ -360,7 +360,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Ended => Self::SessionExpired,
             Failure::Provider(retry_after) => Self::ProviderUnavailable { retry_after },
-            Failure::Store => Self::StoreUnavailable,
+            Failure::Store => Self::StoreUnavailable(None),
         }
     }
 }
