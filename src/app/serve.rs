@@ -55,7 +55,7 @@ impl Cloakroom {
     ) -> Result<(), ServeError> {
         let acceptor = self.live.acceptor().map_err(|error| ServeError::Certificate(error.to_string()))?;
         let limits = self.limits();
-        self.announce(&listener);
+        self.announce(&listener, admin.as_ref());
         let (stopping, stopped) = (self.stopping.clone(), CancellationToken::new());
         let told = tokio::spawn(async move {
             shutdown.await;
@@ -82,10 +82,14 @@ impl Cloakroom {
         Limits::new(config.server.max_headers, config.server.drain)
     }
 
-    fn announce(&self, listener: &TcpListener) {
-        let listen = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    fn announce(&self, listener: &TcpListener, admin: Option<&TcpListener>) {
+        let address = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
+        let listen = address(listener);
         for (frontend, _) in self.edge.frontends.iter() {
             tracing::info!(frontend = frontend.id(), url = %frontend.url(), %listen, "serving");
+        }
+        if let Some(admin) = admin {
+            tracing::info!(listen = %address(admin), "answering health checks and metrics");
         }
         tracing::info!(keys = self.live.key_ids().join(", "), "the first of these master keys seals");
         for weakened in &self.live.running().weakened {

@@ -47,8 +47,8 @@ impl Gate {
         }
     }
 
-    /// From now on whatever goes to the target arrives this much later. Answers are as fast as ever.
-    #[expect(dead_code, reason = "for stores that are servers")]
+    /// From now on whatever goes to the target arrives this much later, also if its sender is gone by then. Answers are as fast as
+    /// ever.
     pub(crate) fn slow(&self, delay: Duration) {
         self.delay.send_replace(delay);
     }
@@ -83,15 +83,14 @@ async fn pass(listener: TcpListener, target: SocketAddr, delay: watch::Receiver<
     }
 }
 
-/// Both ways, until either side is done: what is half closed is of no use to those who speak through a gate.
+/// Both ways, until the target is done, or has all that was sent: what is half closed is of no use to those who speak through a gate.
 async fn relay(here: TcpStream, target: SocketAddr, delay: watch::Receiver<Duration>) {
     let Ok(there) = TcpStream::connect(target).await else { return };
     let _ = (here.set_nodelay(true), there.set_nodelay(true));
     let ((requests, answered), (answers, requested)) = (here.into_split(), there.into_split());
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::select! {
-        () = read(requests, sender, delay) => {}
-        () = write(requested, receiver) => {}
+        ((), ()) = async { tokio::join!(read(requests, sender, delay), write(requested, receiver)) } => {}
         () = copy(answers, answered) => {}
     }
 }
@@ -121,8 +120,10 @@ async fn write(mut to: OwnedWriteHalf, mut pieces: mpsc::UnboundedReceiver<(Inst
 }
 
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-    // Broken off is as over as closed.
-    let _ = tokio::io::copy(&mut from, &mut to).await;
+    if tokio::io::copy(&mut from, &mut to).await.is_err() {
+        // Nobody waits for answers any more; what was asked still arrives.
+        let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
+    }
 }
 
 const BACKLOG: u32 = 1024;

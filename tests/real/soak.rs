@@ -1,7 +1,7 @@
 //! Mixed traffic for a while, with replicas that are restarted and killed: memory stays flat, nothing is left behind, and nothing
 //! happens that has no name.
 //!
-//! `scripts/soak` runs it for longer. `CLOAKROOM_SOAK_SECONDS` says how long (60), `CLOAKROOM_SOAK_STORE` over which store.
+//! `scripts/soak` runs it for longer. `CLOAKROOM_SOAK_SECONDS` says how long (60), `CLOAKROOM_SOAK_STORE` over which store (`redis`).
 
 mod ledger;
 mod memory;
@@ -32,7 +32,7 @@ struct Soak {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mixed_traffic_leaves_nothing_behind() {
     let length = Duration::from_secs(setting("SECONDS").map_or(60, |text| text.parse().expect("whole seconds")));
-    let kind = setting("STORE").map_or(Kind::Sqlite, |name| Kind::named(&name).expect("a kind of store"));
+    let kind = setting("STORE").map_or(Kind::Redis, |name| Kind::named(&name).expect("a kind of store"));
     let mut soak = Soak::start(kind, length / 3).await;
     let (stop, started) = (CancellationToken::new(), Instant::now());
     let people = soak.people(&stop);

@@ -68,7 +68,7 @@ pub(super) async fn a_replica_killed_with_the_answer_under_way_costs_that_sessio
 
     let answer = scene.settled().await;
     assert!(answer.is_expired(), "{answer:#?}\n{}", scene.world.logs());
-    scene.world.assert_logged_refresh_lost();
+    scene.world.assert_one_refresh_lost().await;
     let again = scene.world.call(&scene.alice, 2).await;
     assert!(again.is_expired(), "{again:#?}");
     assert_untouched(scene.bob).await;

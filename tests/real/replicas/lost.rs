@@ -19,7 +19,7 @@ pub(super) async fn an_answer_lost_by_a_strict_provider_ends_that_session(kind: 
     let (world, answer) = lose(kind, one_refresh_is_due(), At::Answer).await;
 
     assert!(answer.is_expired(), "{answer:#?}\n{}", world.logs());
-    world.assert_logged_refresh_lost();
+    world.assert_one_refresh_lost().await;
 }
 
 pub(super) async fn an_answer_lost_by_a_provider_with_grace_costs_nothing(kind: Kind) {

@@ -34,4 +34,5 @@ pub(super) async fn calls_outlive_the_provider_as_long_as_their_token(kind: Kind
     assert!(!before.is_empty());
     world.assert_refreshes(1).await;
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
 }

@@ -32,4 +32,5 @@ pub(super) async fn a_rolling_restart_under_load_costs_no_call(kind: Kind) {
     let answers = load.stop().await;
     assert_each(&answers, "answered well", Answer::is_good);
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::load::{Answer, Load, assert_each};
-use super::store::Kind;
+use super::store::{Kind, Store};
 use super::storms::one_refresh_is_due;
 use super::token_gate::At;
 use super::world::{CALL, PROVIDER_TIMEOUT, RECOVERED, World};
@@ -28,11 +28,38 @@ pub(super) async fn a_slow_store_costs_time_and_nobody_the_session(kind: Kind) {
     let answers = load.stop().await;
     assert_each(&answers, "a good answer or an outage", |answer| answer.is_good() || answer.is_outage());
     assert_each(&answers, "in time", |answer| answer.took < BOUND);
+    assert!(answers.iter().any(Answer::is_outage), "it was slow enough to be felt");
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
+}
+
+pub(super) async fn a_store_that_is_cut_off_costs_nobody_the_session(kind: Kind) {
+    let mut world = World::start(kind, 3, Settings { access_token_lifetime: 3, ..Settings::default() }).await;
+    let people = [world.logged_in("alice").await.fetcher(), world.logged_in("bob").await.fetcher()];
+    let load = Load::start(&people, &Balancer::over(&world.addresses()));
+    world.provider.wait_for("grant", 4).await;
+
+    world.store.cut_off().await;
+    for replica in 0..3 {
+        world.call_until(&people[0], replica, BOUND, Answer::is_outage).await;
+    }
+    tokio::time::sleep(CUT_OFF).await;
+    world.store.reconnect();
+    for fetch in &people {
+        for replica in 0..3 {
+            world.call_until(fetch, replica, RECOVERED, Answer::is_good).await;
+        }
+    }
+
+    let answers = load.stop().await;
+    assert_each(&answers, "a good answer or an outage", |answer| answer.is_good() || answer.is_outage());
+    assert_each(&answers, "in time", |answer| answer.took < BOUND);
+    world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
 }
 
 pub(super) async fn a_silent_store_under_load_loses_nobody_and_no_token(kind: Kind) {
-    let world = World::start(kind, 3, one_refresh_is_due()).await;
+    let world = World::over(Store::of_its_own(kind).await, 3, one_refresh_is_due()).await;
     let alice = world.logged_in("alice").await.fetcher();
     let bob = world.logged_in("bob").await.fetcher();
     world.tokens_run_out().await;
@@ -66,9 +93,11 @@ pub(super) async fn a_silent_store_under_load_loses_nobody_and_no_token(kind: Ki
     // The token that came while nobody could store it is the one that is used.
     world.assert_refreshes(2).await;
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
 }
 
 const SLOW: Duration = Duration::from_secs(10);
+const CUT_OFF: Duration = Duration::from_secs(6);
 const SILENT: Duration = Duration::from_secs(30);
 /// The default of `store.timeout`, and the latency a store has when it is slow.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -25,6 +25,7 @@ pub(super) async fn a_thousand_parallel_calls_at_expiry_make_one_refresh(kind: K
     assert_each(&answers, "answered well", Answer::is_good);
     world.assert_refreshes(1).await;
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
     let carried: HashSet<_> = world.upstream.bearers().into_iter().collect();
     assert_eq!(carried, HashSet::from([world.provider.issued("access_token")[1].clone()]));
 }
@@ -54,6 +55,7 @@ pub(super) async fn a_refresh_outlives_the_clients_that_wanted_it(kind: Kind) {
     }
     world.assert_refreshes(1).await;
     world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
     assert_eq!(world.upstream.last_call().bearer(), world.provider.issued("access_token")[1]);
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::load::Answer;
 use super::store::{Kind, Store};
 use super::token_gate::TokenGate;
-use crate::browser::{Browser, Fetch};
+use crate::browser::{Browser, Fetch, client};
 use crate::gate::Gate;
 use crate::process::Process;
 use crate::provider::{Provider, Settings};
@@ -34,14 +34,19 @@ pub(crate) struct World {
 /// One process of the program.
 pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
     process: Process,
 }
 
 impl World {
     /// `count` replicas, all of them ready.
     pub(crate) async fn start(kind: Kind, count: usize, settings: Settings) -> Self {
-        let url = cloakroom::free_url();
-        let (store, upstream) = (Store::start(kind).await, Upstream::start().await);
+        Self::over(Store::shared(kind).await, count, settings).await
+    }
+
+    /// The same over a store that a test has chosen.
+    pub(crate) async fn over(store: Store, count: usize, settings: Settings) -> Self {
+        let (url, upstream) = (cloakroom::free_url(), Upstream::start().await);
         let provider = Provider::down(settings, &url);
         let token_gate = TokenGate::before(provider.address()).await;
         let provider_gate = Gate::before(token_gate.address);
@@ -62,7 +67,7 @@ impl World {
         let mut command = cloakroom::serve(&self.url, &self.provider, &self.upstream, self.folder.path());
         command
             .env("CLOAKROOM_LISTEN", "127.0.0.1:0")
-            .env("CLOAKROOM_ADMIN_LISTEN", "off")
+            .env("CLOAKROOM_ADMIN_LISTEN", "127.0.0.1:0")
             .env("CLOAKROOM_STORE", &self.store.url)
             .env("CLOAKROOM_KEY", &self.key)
             .env("CLOAKROOM_LOG_LEVEL", "cloakroom=debug,info")
@@ -131,10 +136,28 @@ impl World {
         self.replicas.iter().map(Replica::log).collect::<Vec<_>>().join("\n--- another replica\n")
     }
 
-    /// A session ended because an answer was lost, and somebody can read it.
-    pub(crate) fn assert_logged_refresh_lost(&self) {
-        let log = self.logs();
-        assert!(log.contains("refresh-lost") || log.contains("RefreshLost"), "the log says why:\n{log}");
+    /// One session has ended, because an answer was lost, and somebody can see it.
+    pub(crate) async fn assert_one_refresh_lost(&self) {
+        assert_eq!(self.counted("cloakroom_refreshes_total{outcome=\"lost\"}").await, 1, "{}", self.logs());
+        assert_eq!(self.counted("cloakroom_sessions_ended_total{reason=\"refresh-lost\"}").await, 1);
+        assert_eq!(self.counted("cloakroom_sessions_ended_total").await, 1, "no other session has ended");
+    }
+
+    /// No session has ended: not by the replicas that are there.
+    pub(crate) async fn assert_nobody_lost(&self) {
+        assert_eq!(self.counted("cloakroom_sessions_ended_total").await, 0, "{}", self.logs());
+    }
+
+    /// What the replicas that are there have counted under all names that begin like this, together.
+    async fn counted(&self, name: &str) -> u64 {
+        let mut sum = 0;
+        for replica in &self.replicas {
+            let counts = replica.metrics().await;
+            let values =
+                counts.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+            sum += values.map(|value| value.parse::<u64>().expect("a count")).sum::<u64>();
+        }
+        sum
     }
 
     /// So many refresh tokens were exchanged, and not one more.
@@ -155,12 +178,19 @@ impl World {
 impl Replica {
     async fn ready(mut process: Process) -> Self {
         let lines = process.lines().clone();
-        let address = eventually("the program listens", || {
+        let addresses = eventually("the program listens", || {
             let lines = lines.all();
             assert!(!process.is_over(), "the program does not start:\n{}", lines.join("\n"));
-            lines.iter().find_map(|line| listening(line))
+            let said = |words: &str| lines.iter().find_map(|line| listening(line, words));
+            said(" serving ").zip(said(" answering health checks"))
         });
-        Self { address: address.await, process }
+        let (address, admin) = addresses.await;
+        Self { address, admin, process }
+    }
+
+    async fn metrics(&self) -> String {
+        let answer = client().get(format!("http://{}/metrics", self.admin)).send().await.expect("it is there");
+        answer.text().await.expect("metrics are text")
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -183,9 +213,9 @@ impl Replica {
     }
 }
 
-/// The address in the line that says that a frontend is served.
-fn listening(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once(" serving ")?;
+/// The address in the line that has these words.
+fn listening(line: &str, words: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(words)?;
     rest.split_once("listen=")?.1.split_whitespace().next()?.parse().ok()
 }
 
