@@ -98,8 +98,9 @@ impl Postgres {
     fn signal(&self, name: &str) {
         let pids = fs::read_to_string(self.data().join("postmaster.pid")).expect("the server runs");
         let pid = pids.lines().next().expect("its first line is the process id");
-        // The first process first, so that it starts no others meanwhile.
-        done(&mut Command::new("sh"), &["-c", "kill -\"$0\" \"$1\" && kill -\"$0\" $(pgrep -P \"$1\")", name, pid]);
+        // The first process first, so that it starts no others meanwhile. Woken up, it has some that end before they hear of it.
+        let script = "kill -\"$0\" \"$1\" && { kill -\"$0\" $(pgrep -P \"$1\") || [ \"$0\" = CONT ]; }";
+        done(&mut Command::new("sh"), &["-c", script, name, pid]);
     }
 
     fn data(&self) -> PathBuf {

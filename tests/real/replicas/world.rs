@@ -36,6 +36,7 @@ pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
     process: Process,
+    is_killed: bool,
 }
 
 impl World {
@@ -151,7 +152,7 @@ impl World {
     /// What the replicas that are there have counted under all names that begin like this, together.
     async fn counted(&self, name: &str) -> u64 {
         let mut sum = 0;
-        for replica in &self.replicas {
+        for replica in self.replicas.iter().filter(|replica| !replica.is_killed) {
             let counts = replica.metrics().await;
             let values =
                 counts.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
@@ -185,7 +186,7 @@ impl Replica {
             said(" serving ").zip(said(" answering health checks"))
         });
         let (address, admin) = addresses.await;
-        Self { address, admin, process }
+        Self { address, admin, process, is_killed: false }
     }
 
     async fn metrics(&self) -> String {
@@ -200,6 +201,7 @@ impl Replica {
     /// SIGKILL: it can do nothing more.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await;
+        self.is_killed = true;
     }
 
     /// SIGTERM, and the wait until it is over.
