@@ -52,11 +52,8 @@ impl Browser {
     /// The same where servers may be killed.
     pub(crate) async fn try_log_in(&mut self, user: &str, return_to: &str) -> reqwest::Result<Page> {
         let return_to: String = form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
-        let mut page = self.try_open(&format!("/bff/login?return_to={return_to}")).await?;
-        while page.url.host() != self.frontend().host() {
-            page = self.submit(&[("login", user), ("password", "any will do")]).await?;
-        }
-        Ok(page)
+        let page = self.try_open(&format!("/bff/login?return_to={return_to}")).await?;
+        self.answer_forms(page, &[("login", user), ("password", "any will do")]).await
     }
 
     /// Logs out by the page's `fetch` and follows the handle to the provider, which asks, and back.
@@ -69,11 +66,19 @@ impl Browser {
         let answer = self.fetcher().send("POST", "/bff/logout").await?;
         let told: Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("not JSON: {}", answer.body));
         let target = told["redirect_to"].as_str().expect("the answer says where to go").to_owned();
-        let mut page = self.follow(&target).await?;
-        while page.url.host() != self.frontend().host() {
-            page = self.submit(&[("logout", "yes")]).await?;
+        let page = self.follow(&target).await?;
+        self.answer_forms(page, &[("logout", "yes")]).await
+    }
+
+    /// Sends the provider's forms until it leads back.
+    async fn answer_forms(&mut self, mut page: Page, filled: &[(&str, &str)]) -> reqwest::Result<Page> {
+        for _ in 0..FORMS {
+            if page.url.host() == self.frontend().host() {
+                return Ok(page);
+            }
+            page = self.submit(filled).await?;
         }
-        Ok(page)
+        panic!("the provider asks on and on, last by {}", page.body);
     }
 
     /// What the page would learn from `/bff/user`.
@@ -299,3 +304,5 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 const HOPS: usize = 20;
+/// A provider asks who it is, and what the client may do.
+const FORMS: usize = 5;

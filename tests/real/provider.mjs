@@ -107,7 +107,9 @@ if (reuseGrace > 0) {
 async function grantEverything(ctx) {
   const { client, session } = ctx.oidc;
   const grantId = session.grantIdFor(client.clientId);
-  if (grantId) return provider.Grant.find(grantId);
+  // Revoking a token ends its grant, and the session does not hear of it.
+  const known = grantId && (await provider.Grant.find(grantId));
+  if (known) return known;
   const grant = new provider.Grant({ accountId: session.accountId, clientId: client.clientId });
   grant.addOIDCScope(scopes.join(' '));
   await grant.save();

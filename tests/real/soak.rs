@@ -1,7 +1,7 @@
 //! Mixed traffic for a while, with replicas that are restarted and killed: memory stays flat, nothing is left behind, and nothing
 //! happens that has no name.
 //!
-//! `scripts/soak` runs it for longer. `CLOAKROOM_SOAK_SECONDS` says how long (60), `CLOAKROOM_SOAK_STORE` over which store (`redis`).
+//! `scripts/soak` runs it for longer than half a minute: `CLOAKROOM_SOAK_SECONDS`.
 
 mod ledger;
 mod memory;
@@ -29,10 +29,22 @@ struct Soak {
     logs: Vec<String>,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mixed_traffic_leaves_nothing_behind() {
-    let length = Duration::from_secs(setting("SECONDS").map_or(60, |text| text.parse().expect("whole seconds")));
-    let kind = setting("STORE").map_or(Kind::Redis, |name| Kind::named(&name).expect("a kind of store"));
+mod mixed_traffic_leaves_nothing_behind {
+    use super::{Kind, soak};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_redis() {
+        soak(Kind::Redis).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        soak(Kind::Postgres).await;
+    }
+}
+
+async fn soak(kind: Kind) {
+    let length = length();
     let mut soak = Soak::start(kind, length / 3).await;
     let (stop, started) = (CancellationToken::new(), Instant::now());
     let people = soak.people(&stop);
@@ -144,10 +156,12 @@ impl Soak {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration but its environment")]
-fn setting(name: &str) -> Option<String> {
-    std::env::var(format!("CLOAKROOM_SOAK_{name}")).ok()
+fn length() -> Duration {
+    let told = std::env::var("CLOAKROOM_SOAK_SECONDS");
+    told.map_or(LENGTH, |seconds| Duration::from_secs(seconds.parse().expect("whole seconds")))
 }
 
+const LENGTH: Duration = Duration::from_secs(30);
 const PEOPLE: usize = 36;
 const RESTART_EVERY: Duration = Duration::from_secs(30);
 /// A replica that nobody calls is gone within this.

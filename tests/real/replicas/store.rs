@@ -10,7 +10,7 @@ use crate::postgres::Postgres;
 use crate::redis;
 
 /// What kinds there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Redis,
     Postgres,
@@ -28,16 +28,6 @@ pub(crate) struct Store {
 enum Server {
     Redis(redis::Server),
     Postgres(Postgres),
-}
-
-impl Kind {
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "redis" => Some(Self::Redis),
-            "postgres" => Some(Self::Postgres),
-            _ => None,
-        }
-    }
 }
 
 impl Store {
