@@ -44,6 +44,7 @@ scenarios! {
         an_answer_lost_by_a_provider_with_grace_costs_nothing;
     outages: calls_outlive_the_provider_as_long_as_their_token;
     store_outages: a_slow_store_costs_time_and_nobody_the_session,
+        a_store_that_answers_late_is_waited_for,
         a_store_that_is_cut_off_costs_nobody_the_session,
         a_silent_store_under_load_loses_nobody_and_no_token;
     restarts: a_rolling_restart_under_load_costs_no_call;

@@ -33,6 +33,20 @@ pub(super) async fn a_slow_store_costs_time_and_nobody_the_session(kind: Kind) {
     world.assert_nobody_lost().await;
 }
 
+pub(super) async fn a_store_that_answers_late_is_waited_for(kind: Kind) {
+    let world = World::start(kind, 3, Settings { access_token_lifetime: 3, ..Settings::default() }).await;
+    let people = [world.logged_in("alice").await.fetcher(), world.logged_in("bob").await.fetcher()];
+    world.store.slow(LATE);
+    let load = Load::start(&people, &Balancer::over(&world.addresses()));
+    world.provider.wait_for("grant", 8).await;
+    world.store.slow(Duration::ZERO);
+
+    let answers = load.stop().await;
+    assert_each(&answers, "answered well", Answer::is_good);
+    world.assert_nothing_refused();
+    world.assert_nobody_lost().await;
+}
+
 pub(super) async fn a_store_that_is_cut_off_costs_nobody_the_session(kind: Kind) {
     let mut world = World::start(kind, 3, Settings { access_token_lifetime: 3, ..Settings::default() }).await;
     let people = [world.logged_in("alice").await.fetcher(), world.logged_in("bob").await.fetcher()];
@@ -72,10 +86,11 @@ pub(super) async fn a_silent_store_under_load_loses_nobody_and_no_token(kind: Ki
     world.store.pause();
     let silent_since = Instant::now();
     hold.release();
-    let load = Load::start(&[alice.clone(), bob.clone()], &Balancer::over(&world.addresses()));
+    let crowd: Vec<_> = [&alice, &bob].into_iter().cycle().take(CROWD).cloned().collect();
+    let load = Load::start(&crowd, &Balancer::over(&world.addresses()));
     tokio::time::sleep(SILENT).await;
     let during = load.stop().await;
-    let load = Load::start(&[alice.clone(), bob.clone()], &Balancer::over(&world.addresses()));
+    let load = Load::start(&crowd, &Balancer::over(&world.addresses()));
     world.store.resume();
     for fetch in [&alice, &bob] {
         for replica in 0..3 {
@@ -96,8 +111,12 @@ pub(super) async fn a_silent_store_under_load_loses_nobody_and_no_token(kind: Ki
     world.assert_nobody_lost().await;
 }
 
+/// To the lease here as two seconds are to the default one.
+const LATE: Duration = Duration::from_millis(400);
 const SLOW: Duration = Duration::from_secs(10);
 const CUT_OFF: Duration = Duration::from_secs(6);
+/// How many call at the same time.
+const CROWD: usize = 10;
 const SILENT: Duration = Duration::from_secs(30);
 /// The default of `store.timeout`, and the latency a store has when it is slow.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
