@@ -58,22 +58,25 @@ pub(crate) async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let server =
-        Arc::new(Server { tls, router, http1: speaks_http1(&limits), http2: speaks_http2(&limits), limits, shutdown });
+    let (http1, http2) = (speaks_http1(&limits), speaks_http2(&limits));
+    let finish = CancellationToken::new();
+    let server = Arc::new(Server { tls, router, http1, http2, limits, finish: finish.clone() });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = server.shutdown.cancelled() => break,
+            () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     connections.spawn(Arc::clone(&server).connection(stream, address));
                 }
-                Err(error) => server.rest(&error).await,
+                Err(error) => rest(&error, &shutdown).await,
             },
             Some(_) = connections.join_next() => {}
         }
     }
+    // In this order: whoever finds its connection closed finds another replica, not one that takes it and goes.
     drop(listener);
+    finish.cancel();
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.drain, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests under way took too long and were cut off");
@@ -87,21 +90,11 @@ struct Server {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
-    shutdown: CancellationToken,
+    /// Tells connections to end after the request under way.
+    finish: CancellationToken,
 }
 
 impl Server {
-    /// Waits after a failed accept: out of file descriptors (EMFILE) would otherwise be a busy loop. What went wrong with one
-    /// connection is no reason to wait.
-    async fn rest(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-            return;
-        }
-        tracing::error!(%error, "cannot accept connections; trying again in a second");
-        self.shutdown.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
-    }
-
     async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
         // Without it small answers wait for the client's acknowledgement; a refusal only costs that time.
         let _ = stream.set_nodelay(true);
@@ -112,7 +105,7 @@ impl Server {
             return self.carry(connection, http1::UpgradeableConnection::graceful_shutdown, address).await;
         };
         let handshake = tokio::time::timeout(self.limits.head_timeout, tls.accept(stream));
-        let Some(Ok(Ok(stream))) = self.shutdown.run_until_cancelled(handshake).await else {
+        let Some(Ok(Ok(stream))) = self.finish.run_until_cancelled(handshake).await else {
             tracing::debug!(%address, "no TLS handshake");
             return;
         };
@@ -126,16 +119,16 @@ impl Server {
         }
     }
 
-    /// Drives a connection to its end, which `finish` brings near once the listener ends.
-    async fn carry<C>(&self, connection: C, finish: fn(Pin<&mut C>), address: SocketAddr)
+    /// Drives a connection to its end, which `shut_down` brings near once the listener ends.
+    async fn carry<C>(&self, connection: C, shut_down: fn(Pin<&mut C>), address: SocketAddr)
     where
         C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = self.shutdown.cancelled() => {
-                finish(connection.as_mut());
+            () = self.finish.cancelled() => {
+                shut_down(connection.as_mut());
                 connection.await
             }
         };
@@ -155,6 +148,17 @@ impl Server {
             tower::Service::call(&mut router.clone(), request)
         })
     }
+}
+
+/// Waits after a failed accept: out of file descriptors (EMFILE) would otherwise be a busy loop. What went wrong with one connection
+/// is no reason to wait.
+async fn rest(error: &io::Error, shutdown: &CancellationToken) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        return;
+    }
+    tracing::error!(%error, "cannot accept connections; trying again in a second");
+    shutdown.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
 }
 
 fn speaks_http1(limits: &Limits) -> http1::Builder {

@@ -105,6 +105,28 @@ async fn idle_connections_do_not_delay_the_end() {
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
 
+/// A load balancer that tried again here would lose what it sent, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_listens_any_more_when_an_idle_connection_ends() {
+    let server = start(peer_echo(), None, limits()).await;
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        let address = server.address;
+        idle.push(tokio::spawn(async move {
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {}
+            TcpStream::connect(address).await.is_err()
+        }));
+    }
+    server.shutdown.cancel();
+    for refused in idle {
+        assert!(refused.await.unwrap());
+    }
+    server.task.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_head_beyond_the_limit_is_refused_and_the_connection_closed() {
     let server = start(peer_echo(), None, limits()).await;
