@@ -15,16 +15,17 @@ mod storms;
 mod token_gate;
 pub(crate) mod world;
 
-/// Makes tests of each scenario, one for each kind of store.
+/// Makes tests of each scenario, one for each kind of store. A thread beside that of the callers, who may be many, keeps the gates
+/// as fast as wires are.
 macro_rules! scenarios {
     ($($file:ident: $($scenario:ident),+;)+) => {
         $($(mod $scenario {
-            #[tokio::test]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_redis() {
                 super::$file::$scenario(super::store::Kind::Redis).await;
             }
 
-            #[tokio::test]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgres() {
                 super::$file::$scenario(super::store::Kind::Postgres).await;
             }
