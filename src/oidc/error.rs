@@ -33,6 +33,9 @@ pub enum Error {
     /// The ID token is refused.
     #[error("the ID token is not acceptable: {0}")]
     IdToken(IdTokenReason),
+    /// The logout token is refused.
+    #[error("the logout token is not acceptable: {0}")]
+    LogoutToken(LogoutTokenReason),
     /// The UserInfo answer is refused.
     #[error("the UserInfo response is not acceptable: {0}")]
     UserInfo(UserInfoReason),
@@ -254,6 +257,45 @@ impl IdTokenReason {
     pub(super) fn is_of_time(self) -> bool {
         matches!(self, Self::Expired | Self::IssuedInTheFuture | Self::NotYetValid)
     }
+}
+
+/// Why a logout token is refused (OIDC Back-Channel Logout 1.0 §2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogoutTokenReason {
+    /// Its form or signature fails, for this reason.
+    #[error("{0}")]
+    Signed(IdTokenReason),
+    /// `typ` says that it is another kind of token.
+    #[error("typ is that of another kind of token")]
+    Type,
+    /// `iss` is another issuer, or missing.
+    #[error("iss is another issuer")]
+    Issuer,
+    /// `aud` does not name this client, or names one we do not trust.
+    #[error("aud does not name this client alone")]
+    Audience,
+    /// `iat` is missing.
+    #[error("iat is missing")]
+    NoIssuedAt,
+    /// `iat` is in the future.
+    #[error("it is issued in the future; check both clocks")]
+    IssuedInTheFuture,
+    /// `exp` is missing.
+    #[error("exp is missing")]
+    NoExpiry,
+    /// `exp` is over.
+    #[error("it has expired")]
+    Expired,
+    /// Neither `sub` nor `sid` names anybody.
+    #[error("it names neither a subject nor a session")]
+    Nobody,
+    /// `events` does not hold the back-channel logout event.
+    #[error("it is about another event")]
+    NoEvent,
+    /// There is a `nonce`: it may be an ID token.
+    #[error("it has a nonce")]
+    Nonce,
 }
 
 /// Why a UserInfo answer is refused (OIDC Core §5.3.4).

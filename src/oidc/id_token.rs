@@ -153,11 +153,11 @@ fn access_token_hash(algorithm: Algorithm, access_token: &str) -> String {
     URL_SAFE_NO_PAD.encode(&hash.as_ref()[..hash.as_ref().len() / 2])
 }
 
-fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name)?.as_str()
 }
 
-fn audiences(claims: &Map<String, Value>) -> Vec<&str> {
+pub(super) fn audiences(claims: &Map<String, Value>) -> Vec<&str> {
     match claims.get("aud") {
         Some(Value::String(one)) => vec![one],
         // An entry that is no text is an audience we do not trust.
@@ -167,7 +167,7 @@ fn audiences(claims: &Map<String, Value>) -> Vec<&str> {
 }
 
 /// A `NumericDate`; fractions are cut, absurd numbers saturate.
-fn time(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
+pub(super) fn time(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     let value = claims.get(name)?;
     #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;

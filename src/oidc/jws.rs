@@ -25,6 +25,7 @@ pub(super) struct Jws<'a> {
 struct Header {
     alg: String,
     kid: Option<String>,
+    typ: Option<String>,
     crit: Option<serde_json::Value>,
 }
 
@@ -77,6 +78,11 @@ impl<'a> Jws<'a> {
     /// `Malformed`.
     pub(super) fn unverified_payload<T: DeserializeOwned>(&self) -> Result<T, IdTokenReason> {
         serde_json::from_slice(&self.payload).map_err(|_| IdTokenReason::Malformed)
+    }
+
+    /// The `typ` header: what kind of token it says it is.
+    pub(super) fn typ(&self) -> Option<&str> {
+        self.header.typ.as_deref()
     }
 
     /// Whether the token names no key. A wrong signature may then mean that the right key is not among those at hand.

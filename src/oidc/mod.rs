@@ -10,6 +10,7 @@ mod error;
 mod http;
 mod id_token;
 mod jws;
+mod logout;
 mod metadata;
 mod options;
 mod provider;
@@ -21,13 +22,14 @@ mod userinfo;
 
 pub use claims::{Claims, Identity};
 pub use error::{
-    DiscoveryReason, Error, ErrorCode, IdTokenReason, KeysReason, Outage, ResponseReason, Sent, TokenResponseReason,
-    UserInfoReason,
+    DiscoveryReason, Error, ErrorCode, IdTokenReason, KeysReason, LogoutTokenReason, Outage, ResponseReason, Sent,
+    TokenResponseReason, UserInfoReason,
 };
 pub use options::{Algorithm, ClientAuth, ClientOptions, ProviderOptions, ResponseMode};
 
 pub(crate) use authorization::{Asked, LoginAttempt};
 pub(crate) use http::ProviderHttp;
+pub(crate) use logout::LogoutToken;
 pub(crate) use provider::Provider;
 pub(crate) use relying_party::{Authenticated, RelyingParty};
 pub(crate) use response::AuthorizationResponse;

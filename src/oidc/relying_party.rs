@@ -10,9 +10,10 @@ use url::Url;
 
 use super::authorization::{Asked, LoginAttempt, authorization_url};
 use super::claims::{Claims, Identity};
-use super::error::{Error, IdTokenReason, Sent, TokenResponseReason};
+use super::error::{Error, IdTokenReason, LogoutTokenReason, Sent, TokenResponseReason};
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
+use super::logout::{self, LogoutToken};
 use super::metadata::ProviderMetadata;
 use super::options::{ClientAuth, ClientOptions};
 use super::provider::Provider;
@@ -189,6 +190,21 @@ impl RelyingParty {
             }
             None => Ok(()),
         }
+    }
+
+    /// Judges a logout token (Back-Channel Logout §2.6).
+    ///
+    /// # Errors
+    /// `LogoutToken`; `Unavailable`, `Discovery` or `Keys` if the provider's keys are not at hand and cannot be had.
+    pub(crate) async fn check_logout_token(&self, compact: &str) -> Result<LogoutToken, Error> {
+        let signed = |reason| Error::LogoutToken(LogoutTokenReason::Signed(reason));
+        let jws = Jws::parse(compact).map_err(signed)?;
+        if !logout::is_type_acceptable(jws.typ()) {
+            return Err(Error::LogoutToken(LogoutTokenReason::Type));
+        }
+        let claims = self.provider.verify(&jws, signed).await?;
+        let (options, now) = (&self.provider.options, self.provider.clock.now());
+        logout::check(&claims, options, &self.client().client_id, now).map_err(Error::LogoutToken)
     }
 
     /// Where the provider ends its own session (RP-Initiated Logout §2). `None` if it has no such endpoint, or if its metadata are

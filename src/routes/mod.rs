@@ -1,6 +1,7 @@
 //! One file per endpoint, one function per method. A handler parses the request, calls one verb, and shapes the answer.
 
 mod api;
+mod backchannel_logout;
 mod callback;
 mod health;
 mod logged_out;
@@ -16,7 +17,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use http::{HeaderValue, StatusCode, header};
 
 pub(crate) use health::{Readiness, admin};
@@ -37,6 +38,7 @@ pub(crate) fn frontend(frontend: &Frontend, upgrades: &Upgrades, handlers: Route
         .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
         .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
         .route(&format!("{base}/logout"), only("GET, POST", get(logout::get).post(logout::post)))
+        .route(&format!("{base}/backchannel-logout"), only("POST", post(backchannel_logout::post)))
         .route(&format!("{base}/logged-out"), only("GET, HEAD", get(logged_out::get)))
         .route(&format!("{base}/problems/{{slug}}"), only("GET, HEAD", get(problems::get)))
         .route(base, axum::routing::any(nothing))

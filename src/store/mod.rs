@@ -38,6 +38,7 @@ mod sqlite;
 #[cfg(any(test, feature = "test-util"))]
 pub mod suite;
 mod sweep;
+mod watching;
 
 pub(crate) use alive::show_until;
 pub(crate) use breaker::Breaker;
@@ -61,13 +62,13 @@ pub(crate) use postgres::parse_url as parse_postgres_url;
 pub use redis::RedisBackend;
 pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
 pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
-#[cfg(feature = "server")]
 pub(crate) use sealed::{TermEnding, TermTarget};
 pub(crate) use session_id::SessionId;
 pub(crate) use session_store::USER;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteBackend;
 pub(crate) use sweep::sweep_until;
+pub(crate) use watching::Watching;
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, Error>;

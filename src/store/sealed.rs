@@ -21,10 +21,8 @@ use crate::clock::Timestamp;
 use crate::metric;
 use crate::secret::{self, Secret};
 
-#[cfg(feature = "server")]
 mod searching;
 
-#[cfg(feature = "server")]
 pub(crate) use searching::{TermEnding, TermTarget};
 
 /// One frontend's view of the store. Cheap to clone.

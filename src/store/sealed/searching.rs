@@ -2,9 +2,7 @@
 
 use super::{SealedStore, Term};
 use crate::clock::Timestamp;
-use crate::secret::Secret;
-use crate::store::keyring::Purpose;
-use crate::store::{Cursor, Ending, EndingTarget, IndexKey, Listed, Page, Reason, Result, Tombstone};
+use crate::store::{Ending, EndingTarget, IndexKey, Reason, Result, Tombstone};
 
 /// What to end within a provider and client, and what to end if it arrives late.
 #[derive(Clone, Copy)]
@@ -43,29 +41,6 @@ impl SealedStore {
         self.bounded(self.backend.end_matching(&ending)).await
     }
 
-    /// Live sessions of this provider and client that carry `term`, oldest first.
-    pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
-        self.bounded(self.backend.list_matching(&self.index_keys(term))).await
-    }
-
-    /// Live sessions of every frontend, a page at a time.
-    pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
-        self.bounded(self.backend.scan(cursor)).await
-    }
-
-    /// Removes what has expired, of every frontend. Takes the time it needs, in small steps; answers how many rows went.
-    pub(crate) async fn remove_expired(&self) -> Result<u64> {
-        self.backend.remove_expired().await
-    }
-
-    /// Opens a session's card.
-    ///
-    /// # Errors
-    /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
-    pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
-        Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
-    }
-
     /// One list of index keys per master key: a row carries terms of one key only.
     fn under_each_key(&self, terms: &[Term<'_>]) -> impl Iterator<Item = Vec<IndexKey>> + use<> {
         let mut by_key: Vec<Vec<IndexKey>> = Vec::new();
@@ -78,5 +53,39 @@ impl SealedStore {
             }
         }
         by_key.into_iter()
+    }
+}
+
+/// For whoever looks after the store.
+#[cfg(feature = "server")]
+mod upkeep {
+    use super::super::SealedStore;
+    use crate::secret::Secret;
+    use crate::store::keyring::Purpose;
+    use crate::store::{Cursor, Listed, Page, Result, Term};
+
+    impl SealedStore {
+        /// Live sessions of this provider and client that carry `term`, oldest first.
+        pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
+            self.bounded(self.backend.list_matching(&self.index_keys(term))).await
+        }
+
+        /// Live sessions of every frontend, a page at a time.
+        pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
+            self.bounded(self.backend.scan(cursor)).await
+        }
+
+        /// Removes what has expired, of every frontend. Takes the time it needs, in small steps; answers how many rows went.
+        pub(crate) async fn remove_expired(&self) -> Result<u64> {
+            self.backend.remove_expired().await
+        }
+
+        /// Opens a session's card.
+        ///
+        /// # Errors
+        /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
+        pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
+            Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
+        }
     }
 }
