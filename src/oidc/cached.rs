@@ -95,6 +95,11 @@ impl<T: Send + Sync + 'static> Cached<T> {
         }
     }
 
+    /// Why there is nothing newer than the value at hand, within the pause after a failed fetch.
+    pub(super) fn outage(&self) -> Option<Error> {
+        self.lock().pausing(self.clock.now())
+    }
+
     /// Joins the fetch under way, or starts one.
     fn join(&self, state: &mut State<T>) -> Flight<T> {
         if let Some(flight) = &state.flight {
@@ -228,5 +233,6 @@ mod tests {
         clock.advance(FRESH * 2);
         assert_eq!(cached.get().await.as_deref(), Ok(&1));
         assert_eq!(cached.demand_newer().await.as_deref(), Some(&1));
+        assert_eq!(cached.outage(), Some(Error::unsent(Outage::Connect)));
     }
 }

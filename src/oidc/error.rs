@@ -287,9 +287,15 @@ pub enum LogoutTokenReason {
     /// `exp` is over.
     #[error("it has expired")]
     Expired,
-    /// Neither `sub` nor `sid` names anybody.
+    /// `nbf` is in the future.
+    #[error("it is not valid yet; check both clocks")]
+    NotYetValid,
+    /// Neither `sub` nor `sid` is there.
     #[error("it names neither a subject nor a session")]
     Nobody,
+    /// `sub` or `sid` is there and is no text, or empty.
+    #[error("sub or sid is not a name")]
+    NotAName,
     /// `events` does not hold the back-channel logout event.
     #[error("it is about another event")]
     NoEvent,

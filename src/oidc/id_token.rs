@@ -125,7 +125,8 @@ pub(super) fn verify(claims: Map<String, Value>, expected: &Expected<'_>) -> Res
     {
         return Err(Reason::AccessTokenHash);
     }
-    let sid = text(&claims, "sid").map(str::to_owned);
+    // Back-Channel Logout §2.1. An empty one names no session and would keep this one from being found by its subject alone.
+    let sid = text(&claims, "sid").filter(|sid| !sid.is_empty()).map(str::to_owned);
     Ok(IdToken { subject, sid, issued_at, auth_time, acr, claims })
 }
 

@@ -7,28 +7,60 @@ use super::id_token::{audiences, text, time};
 use super::options::ProviderOptions;
 use crate::clock::Timestamp;
 
-/// A logout token that was believed: whom the provider has logged out. At least one of the two names is there.
+/// A logout token that was believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogoutToken {
-    pub(crate) subject: Option<String>,
-    /// The provider's session.
-    pub(crate) sid: Option<String>,
+    pub(crate) whom: LoggedOut,
+    /// When the provider made it.
     pub(crate) issued_at: Timestamp,
 }
 
-/// Checks the claims of a logout token whose signature is verified: steps 2 and 3 are `Provider::verify`, with the algorithm that is
-/// pinned for ID tokens, and step 1 does not apply, we register for no encryption.
+/// Whom the provider has logged out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LoggedOut {
+    /// One session at the provider, and whose it is if that was said.
+    Session { sid: String, subject: Option<String> },
+    /// A person, everywhere (§2.4: without `sid` all sessions are meant).
+    Subject(String),
+}
+
+/// Checks the claims of a logout token whose signature is verified, by the steps of §2.6.
 ///
-/// Step 8 (no `jti` twice) is left out: ending sessions again ends nothing younger than the token. Steps 9 to 11 compare with sessions;
-/// the search for them does that.
+/// (1) does not apply, we register for no encryption. (2) and (3), signature and algorithm, are `Provider::verify`, which does the same
+/// for ID tokens and knows no `none`. (8), no `jti` twice, is optional and left out: a token that comes again ends nothing that is younger
+/// than it. (9) to (11) compare with sessions: terms are bound to issuer and client, and the search for them needs `sub` and `sid` to agree.
 pub(super) fn check(
     claims: &Map<String, Value>,
     provider: &ProviderOptions,
     client_id: &str,
     now: Timestamp,
 ) -> Result<LogoutToken, Reason> {
+    let issued_at = check_registered(claims, provider, client_id, now)?;
+    // (5) sub, sid or both.
+    let whom = match (name(claims, "sid")?, name(claims, "sub")?) {
+        (Some(sid), subject) => LoggedOut::Session { sid, subject },
+        (None, Some(subject)) => LoggedOut::Subject(subject),
+        (None, None) => return Err(Reason::Nobody),
+    };
+    // (6) the event, with a JSON object as its value (§2.4).
+    if !claims.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object) {
+        return Err(Reason::NoEvent);
+    }
+    // (7) no nonce, so that no ID token passes for one.
+    if claims.contains_key("nonce") {
+        return Err(Reason::Nonce);
+    }
+    Ok(LogoutToken { whom, issued_at })
+}
+
+/// (4) iss, aud, iat and exp as in an ID token; answers `iat`.
+fn check_registered(
+    claims: &Map<String, Value>,
+    provider: &ProviderOptions,
+    client_id: &str,
+    now: Timestamp,
+) -> Result<Timestamp, Reason> {
     let skew = provider.clock_skew;
-    // (4) iss, aud, iat and exp as in an ID token.
     if text(claims, "iss") != Some(&provider.issuer) {
         return Err(Reason::Issuer);
     }
@@ -46,25 +78,20 @@ pub(super) fn check(
     if now >= time(claims, "exp").ok_or(Reason::NoExpiry)? + skew {
         return Err(Reason::Expired);
     }
-    // (5) sub, sid or both. One that is there must be a name.
-    let name = |claim: &str| match claims.get(claim) {
+    // RFC 7519 §4.1.5; the specification of logout says nothing of it.
+    if time(claims, "nbf").is_some_and(|not_before| not_before > now + skew) {
+        return Err(Reason::NotYetValid);
+    }
+    Ok(issued_at)
+}
+
+/// A name that may be missing, but is a name if it is there: half a logout token is none.
+fn name(claims: &Map<String, Value>, claim: &str) -> Result<Option<String>, Reason> {
+    match claims.get(claim) {
         None => Ok(None),
         Some(Value::String(name)) if !name.is_empty() => Ok(Some(name.clone())),
-        Some(_) => Err(Reason::Nobody),
-    };
-    let (subject, sid) = (name("sub")?, name("sid")?);
-    if subject.is_none() && sid.is_none() {
-        return Err(Reason::Nobody);
+        Some(_) => Err(Reason::NotAName),
     }
-    // (6) the event, with a JSON object as its value (§2.4).
-    if !claims.get("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object) {
-        return Err(Reason::NoEvent);
-    }
-    // (7) no nonce, so that no ID token passes for one.
-    if claims.contains_key("nonce") {
-        return Err(Reason::Nonce);
-    }
-    Ok(LogoutToken { subject, sid, issued_at })
 }
 
 /// Whether a `typ` header allows a JWT to be a logout token (§2.4; RFC 8725 §3.11). It may be missing, and older providers say `JWT`:
@@ -99,14 +126,16 @@ mod tests {
 
     #[test]
     fn a_logout_token_names_a_subject_or_a_session_or_both() {
-        let both = checked(&token()).unwrap();
-        assert_eq!((both.subject.as_deref(), both.sid.as_deref()), (Some("alice"), Some("s1")));
-        assert_eq!(both.issued_at, Timestamp::from_unix_seconds(NOW));
-        for (missing, subject, sid) in [("sub", None, Some("s1")), ("sid", Some("alice"), None)] {
+        let (alice, sid) = ("alice".to_owned(), "s1".to_owned());
+        for (missing, whom) in [
+            ("neither", LoggedOut::Session { sid: sid.clone(), subject: Some(alice.clone()) }),
+            ("sub", LoggedOut::Session { sid, subject: None }),
+            ("sid", LoggedOut::Subject(alice)),
+        ] {
             let mut claims = token();
             claims.as_object_mut().unwrap().remove(missing);
-            let one = checked(&claims).unwrap();
-            assert_eq!((one.subject.as_deref(), one.sid.as_deref()), (subject, sid));
+            let issued_at = Timestamp::from_unix_seconds(NOW);
+            assert_eq!(checked(&claims), Ok(LogoutToken { whom, issued_at }));
         }
     }
 
@@ -122,8 +151,9 @@ mod tests {
             ("iat", Value::Null, Reason::NoIssuedAt),
             ("exp", json!(NOW - 60), Reason::Expired),
             ("exp", Value::Null, Reason::NoExpiry),
-            ("sub", json!(""), Reason::Nobody),
-            ("sid", json!(7), Reason::Nobody),
+            ("nbf", json!(NOW + 61), Reason::NotYetValid),
+            ("sub", json!(""), Reason::NotAName),
+            ("sid", json!(7), Reason::NotAName),
             ("events", Value::Null, Reason::NoEvent),
             ("events", json!({ EVENT: null }), Reason::NoEvent),
             ("events", json!({ "http://schemas.openid.net/event/other": {} }), Reason::NoEvent),

@@ -90,6 +90,11 @@ impl Provider {
         }
     }
 
+    /// Why newer keys than those at hand cannot be had now.
+    pub(super) fn keys_outage(&self) -> Option<Error> {
+        self.keys.outage()
+    }
+
     /// Verifies with the keys at hand and makes no call. `None` if no key fits.
     pub(super) fn verify_at_hand<T: DeserializeOwned>(&self, jws: &Jws<'_>) -> Option<Result<T, IdTokenReason>> {
         match jws.verify(self.options.id_token_alg, &*self.keys.peek()?) {

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::authorization::{Asked, LoginAttempt, authorization_url};
 use super::claims::{Claims, Identity};
-use super::error::{Error, IdTokenReason, LogoutTokenReason, Sent, TokenResponseReason};
+use super::error::{Error, IdTokenReason, LogoutTokenReason as Reason, Sent, TokenResponseReason};
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
 use super::logout::{self, LogoutToken};
@@ -195,14 +195,19 @@ impl RelyingParty {
     /// Judges a logout token (Back-Channel Logout §2.6).
     ///
     /// # Errors
-    /// `LogoutToken`; `Unavailable`, `Discovery` or `Keys` if the provider's keys are not at hand and cannot be had.
-    pub(crate) async fn check_logout_token(&self, compact: &str) -> Result<LogoutToken, Error> {
-        let signed = |reason| Error::LogoutToken(LogoutTokenReason::Signed(reason));
-        let jws = Jws::parse(compact).map_err(signed)?;
+    /// `LogoutToken`; `Unavailable`, `Discovery` or `Keys` if the key is not at hand and cannot be had: then it is not judged.
+    pub(crate) async fn check_logout_token(&self, compact: &Secret<String>) -> Result<LogoutToken, Error> {
+        let signed = |reason| Error::LogoutToken(Reason::Signed(reason));
+        let jws = Jws::parse(compact.expose()).map_err(signed)?;
         if !logout::is_type_acceptable(jws.typ()) {
-            return Err(Error::LogoutToken(LogoutTokenReason::Type));
+            return Err(Error::LogoutToken(Reason::Type));
         }
-        let claims = self.provider.verify(&jws, signed).await?;
+        let claims = self.provider.verify(&jws, signed).await.map_err(|error| match error {
+            Error::LogoutToken(Reason::Signed(IdTokenReason::UnknownKey)) => {
+                self.provider.keys_outage().unwrap_or(error)
+            }
+            error => error,
+        })?;
         let (options, now) = (&self.provider.options, self.provider.clock.now());
         logout::check(&claims, options, &self.client().client_id, now).map_err(Error::LogoutToken)
     }

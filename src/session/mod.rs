@@ -4,6 +4,7 @@
 //! *tokens half* on to `tokens`.
 
 mod cookies;
+mod endings;
 mod login_attempts;
 mod return_to;
 #[cfg(feature = "server")]
@@ -22,11 +23,10 @@ pub(crate) use upkeep::{KeyRole, Meant, Stats, Upkeep, UpkeepError, Whose};
 pub use user::UserSession;
 
 use crate::clock::{Clock, Timestamp};
-use crate::oidc::{Authenticated, LogoutToken, TokenSet};
+use crate::oidc::{Authenticated, TokenSet};
 use crate::secret::Secret;
 use crate::store::{
-    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, TermEnding,
-    TermTarget, Updated,
+    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated,
 };
 
 /// Limits and names of sessions.
@@ -211,31 +211,6 @@ impl Sessions {
         Ok(removed.as_ref().and_then(tokens_of))
     }
 
-    /// Ends what the provider says it has ended, on every replica, and keeps logins that are still under way from coming to life.
-    /// Answers how many sessions there were.
-    ///
-    /// A `sid` names one session at the provider: ours that carry it end whatever their age, if the subject agrees. Sessions of logins
-    /// without a `sid`, and all of them if only `sub` is there, end if their login is not younger than the logout: who logged in again
-    /// afterwards stays. So nothing has to be remembered of tokens that came before.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub(crate) async fn end_by_provider(&self, token: &LogoutToken) -> Result<u64, store::Error> {
-        let (subject, sid) = (token.subject.as_deref(), token.sid.as_deref());
-        let until = token.issued_at + LOGOUT_SLACK;
-        let with_sid: Vec<Term<'_>> = sid.map(Term::Sid).into_iter().chain(subject.map(Term::Subject)).collect();
-        let of_subject = subject.map(|subject| match sid {
-            Some(_) => [Term::SubjectWithoutSid(subject)],
-            None => [Term::Subject(subject)],
-        });
-        let by_sid = sid.map(|_| TermTarget { all_of: &with_sid, issued_not_after: None });
-        let by_subject = of_subject.as_ref().map(|all_of| TermTarget { all_of, issued_not_after: Some(until) });
-        let targets: Vec<TermTarget<'_>> = by_sid.into_iter().chain(by_subject).collect();
-        let named = sid.map(Term::Sid).or(subject.map(Term::Subject)).map(|term| (term, until));
-        let tombstones = named.as_slice();
-        self.store.end_matching(&TermEnding { targets: &targets, tombstones, reason: Reason::ProviderLogout }).await
-    }
-
     /// Whether a session that was read is within its limits.
     pub(crate) fn is_live(&self, user: &UserSession) -> bool {
         !user.is_over(self.now(), self.options.idle)
@@ -355,6 +330,4 @@ fn id_collision() -> EstablishError {
 
 /// How long API calls that are under way with the old id may still use it.
 const RETIRE: Duration = Duration::from_secs(10);
-/// Two clocks, the provider's at login and at logout, may be of two machines.
-const LOGOUT_SLACK: Duration = Duration::from_secs(5);
 const ROW_SLACK: Duration = Duration::from_mins(2);

@@ -17,7 +17,7 @@ use crate::routes::{login, see_other, see_other_here};
 use crate::session::{Attempt, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
 use crate::store::{Claimed, Digest};
 
-/// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Five walks".
+/// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Six walks".
 pub(super) async fn finish(
     frontend: &Frontend,
     session: SessionRef,

@@ -2,6 +2,7 @@
 
 use super::{SealedStore, Term};
 use crate::clock::Timestamp;
+use crate::metric;
 use crate::store::{Ending, EndingTarget, IndexKey, Reason, Result, Tombstone};
 
 /// What to end within a provider and client, and what to end if it arrives late.
@@ -38,7 +39,9 @@ impl SealedStore {
             self.index_keys(term).into_iter().map(move |term| Tombstone { term, issued_not_after })
         });
         let ending = Ending { targets: targets.collect(), tombstones: tombstones.collect(), reason: ending.reason };
-        self.bounded(self.backend.end_matching(&ending)).await
+        let ended = self.bounded(self.backend.end_matching(&ending)).await?;
+        metric::sessions_ended(ending.reason.as_str(), usize::try_from(ended).unwrap_or(usize::MAX));
+        Ok(ended)
     }
 
     /// One list of index keys per master key: a row carries terms of one key only.

@@ -1,0 +1,53 @@
+//! Sessions that the provider ends: found by what they carry, without a cookie, whichever replica opened them.
+
+use std::time::Duration;
+
+use super::Sessions;
+use crate::clock::Timestamp;
+use crate::oidc::{LoggedOut, LogoutToken};
+use crate::store::{self, Reason, Term, TermEnding, TermTarget};
+
+impl Sessions {
+    /// Ends what the provider says it has ended, and keeps logins that are still under way from coming to life. Answers how many
+    /// sessions there were.
+    ///
+    /// A `sid` names one session at the provider. Ours that carry it end whatever their age, if the subject agrees; those of the same
+    /// subject whose login brought no `sid` may belong to it and end too. A subject alone means all its sessions. Those found by
+    /// subject, and logins under way, end only if their ID token is not younger than the logout token: who logged in again
+    /// afterwards stays. So nothing has to be remembered of tokens that came before.
+    ///
+    /// # Errors
+    /// `Unavailable`: nobody knows what has ended; the same token may come again.
+    pub(crate) async fn end_by_provider(&self, token: &LogoutToken) -> Result<u64, store::Error> {
+        let until = token.issued_at + LOGOUT_SLACK;
+        let at_any_age = |all_of| TermTarget { all_of, issued_not_after: None };
+        let not_younger = |all_of| TermTarget { all_of, issued_not_after: Some(until) };
+        match &token.whom {
+            LoggedOut::Session { sid, subject: Some(subject) } => {
+                let both = [Term::Sid(sid), Term::Subject(subject)];
+                let without_sid = [Term::SubjectWithoutSid(subject)];
+                let late = [(Term::Sid(sid), until), (Term::SubjectWithoutSid(subject), until)];
+                self.end_for_provider(&[at_any_age(&both), not_younger(&without_sid)], &late).await
+            }
+            LoggedOut::Session { sid, subject: None } => {
+                let sid = Term::Sid(sid);
+                self.end_for_provider(&[at_any_age(&[sid])], &[(sid, until)]).await
+            }
+            LoggedOut::Subject(subject) => {
+                let subject = Term::Subject(subject);
+                self.end_for_provider(&[not_younger(&[subject])], &[(subject, until)]).await
+            }
+        }
+    }
+
+    async fn end_for_provider(
+        &self,
+        targets: &[TermTarget<'_>],
+        tombstones: &[(Term<'_>, Timestamp)],
+    ) -> Result<u64, store::Error> {
+        self.store.end_matching(&TermEnding { targets, tombstones, reason: Reason::ProviderLogout }).await
+    }
+}
+
+/// The provider's machines that signed the login's and the logout's token may differ in time.
+const LOGOUT_SLACK: Duration = Duration::from_secs(5);
