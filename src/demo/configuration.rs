@@ -40,6 +40,7 @@ impl Site {
     pub(super) fn client(&self) -> DevClient {
         let secret = self.client_secret.expose().as_str();
         DevClient::new(CLIENT_ID, secret, &self.below("bff/callback"), &self.below("bff/logged-out"))
+            .told_of_logouts_at(&self.below("bff/backchannel-logout"))
     }
 
     /// What `cloakroom serve` would be given in a file.

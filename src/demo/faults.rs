@@ -262,6 +262,9 @@ pub enum Fault {
     /// ID token: no `sid`.
     IdTokenWithoutSid,
 
+    /// Logout token: no `sub`.
+    LogoutTokenWithoutSubject,
+
     /// Userinfo: another `sub`.
     UserinfoOtherSubject,
     /// Userinfo: no `sub`.

@@ -1,4 +1,5 @@
-//! RP-Initiated Logout 1.0: ends the single sign-on session and sends the browser to a registered URI, or to none.
+//! RP-Initiated Logout 1.0: ends the single sign-on session, tells all its clients, and sends the browser to a registered URI, or to
+//! none.
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub(super) async fn get(
     let mut request = inner.logout_request(&Parameters::parse(query.as_bytes()))?;
     // A link is no answer to a question.
     request.confirmed = false;
-    Ok(inner.end_session(&request, &query, &headers))
+    Ok(inner.end_session(&request, &query, &headers).await)
 }
 
 /// `POST /end_session`: a request in a form, or the answer to our question (`confirmed=yes`) beside the request in the query.
@@ -44,7 +45,7 @@ pub(super) async fn post(
 ) -> Result<Response, Problem> {
     let request: Vec<u8> = [query.unwrap_or_default().as_bytes(), b"&", &body].concat();
     let text = String::from_utf8_lossy(&request).into_owned();
-    Ok(inner.end_session(&inner.logout_request(&Parameters::parse(&request))?, &text, &headers))
+    Ok(inner.end_session(&inner.logout_request(&Parameters::parse(&request))?, &text, &headers).await)
 }
 
 impl Inner {
@@ -66,14 +67,15 @@ impl Inner {
         Ok(LogoutRequest { hint, then, confirmed: parameters.one("confirmed")? == Some("yes") })
     }
 
-    fn end_session(&self, request: &LogoutRequest, as_sent: &str, headers: &HeaderMap) -> Response {
+    async fn end_session(&self, request: &LogoutRequest, as_sent: &str, headers: &HeaderMap) -> Response {
         let here = self.sign_on_session(headers);
         // §2: whoever is signed in is asked, unless the hint is about just that session.
         let hinted = request.hint.as_ref().map(|hint| hint.sid.as_str());
         if let Some(session) = here.filter(|session| hinted != Some(session.sid.as_str()) && !request.confirmed) {
             return pages::confirm_logout(session.user.name, as_sent);
         }
-        self.sign_off(hinted, headers);
+        let ended = self.sign_off(hinted, headers);
+        self.tell_clients(&ended).await;
         let mut response = match &request.then {
             Some(uri) => Redirect::to(uri).into_response(),
             None => pages::signed_out(),

@@ -152,7 +152,8 @@ impl Inner {
         keys::jws(&header, claims, |input| signer.sign(algorithm, input))
     }
 
-    fn keys(&self) -> std::sync::Arc<SigningKeys> {
+    /// The keys that sign now.
+    pub(super) fn keys(&self) -> std::sync::Arc<SigningKeys> {
         SigningKeys::of_generation(lock(&self.memory).generation)
     }
 }

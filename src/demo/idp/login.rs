@@ -58,12 +58,11 @@ impl Inner {
         lock(&self.memory).sessions.get(&cookie).cloned()
     }
 
-    /// Ends the single sign-on sessions with this `sid`, or that of the browser's cookie.
-    pub(super) fn sign_off(&self, sid: Option<&str>, headers: &HeaderMap) {
-        let cookie = self.cookie(headers);
+    /// Ends the single sign-on sessions with this `sid`, and that of the browser's cookie.
+    pub(super) fn sign_off(&self, sid: Option<&str>, headers: &HeaderMap) -> Vec<SignOnSession> {
+        let here = self.cookie(headers);
         lock(&self.memory)
-            .sessions
-            .retain(|value, session| sid != Some(session.sid.as_str()) && cookie.as_ref() != Some(value));
+            .end_sessions(|cookie, session| sid == Some(session.sid.as_str()) || here.as_deref() == Some(cookie))
     }
 
     fn sign_on(&self, user: &'static DevUser, how: &SignIn, headers: &HeaderMap) -> (HeaderValue, SignOnSession) {

@@ -1,7 +1,7 @@
 //! A development OpenID provider: real OIDC over HTTP, on loopback only, with two users whose passwords are their names.
 //!
 //! `cloakroom demo` logs people in with it, and tests use it as the provider that can misbehave ([`Faults`]). It follows OIDC
-//! Core, Discovery, RP-Initiated Logout, Form Post Response Mode, and RFC 6749, 6750, 7009, 7636, 9207.
+//! Core, Discovery, RP-Initiated and Back-Channel Logout, Form Post Response Mode, and RFC 6749, 6750, 7009, 7636, 9207.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 mod authorize;
+mod backchannel_logout;
 mod calls;
 mod discovery;
 mod end_session;
@@ -27,6 +28,7 @@ mod tests;
 mod token;
 mod userinfo;
 
+pub use backchannel_logout::{LogoutDelivery, LogoutSignature, LogoutToken};
 pub use calls::Call;
 pub use keys::SigningAlgorithm;
 
@@ -75,6 +77,10 @@ pub struct DevClient {
     pub id_token_alg: SigningAlgorithm,
     /// `userinfo_signed_response_alg`; none: userinfo is plain JSON.
     pub userinfo_alg: Option<SigningAlgorithm>,
+    /// `backchannel_logout_uri`; none: it is not told of logouts.
+    pub backchannel_logout_uri: Option<String>,
+    /// `backchannel_logout_session_required`: logout tokens name the session. Otherwise they name the subject alone.
+    pub backchannel_logout_session_required: bool,
 }
 
 impl DevClient {
@@ -87,7 +93,16 @@ impl DevClient {
             post_logout_redirect_uris: vec![post_logout.as_str().to_owned()],
             id_token_alg: SigningAlgorithm::default(),
             userinfo_alg: None,
+            backchannel_logout_uri: None,
+            backchannel_logout_session_required: true,
         }
+    }
+
+    /// Has it told of logouts, by logout tokens with a `sid`.
+    #[must_use]
+    pub fn told_of_logouts_at(mut self, uri: &Url) -> Self {
+        self.backchannel_logout_uri = Some(uri.as_str().to_owned());
+        self
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the provider remembers: sign-in sessions, codes, grants and the tokens that hang on them. All in memory, gone with it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::authorize::AuthorizationRequest;
@@ -20,6 +20,8 @@ pub(super) struct Memory {
     pub(super) waiting: HashMap<String, AuthorizationRequest>,
     /// ID tokens by their own text, for `id_token_hint`.
     pub(super) id_tokens: HashMap<String, IssuedIdToken>,
+    /// By `sid`: ids of the clients that had a code from the session.
+    visited: HashMap<String, BTreeSet<String>>,
     codes: HashMap<String, Code>,
     grants: HashMap<GrantId, Grant>,
     grants_made: u64,
@@ -103,6 +105,17 @@ impl Memory {
         self.clients.iter().find(|client| client.client_id == client_id)
     }
 
+    /// Ends the single sign-on sessions that are meant, by cookie value or by what they are, and answers them.
+    pub(super) fn end_sessions(&mut self, is_meant: impl Fn(&str, &SignOnSession) -> bool) -> Vec<SignOnSession> {
+        self.sessions.extract_if(|cookie, session| is_meant(cookie, session)).map(|(_, session)| session).collect()
+    }
+
+    /// The clients that had a code from a session. It is over, and nobody is told twice.
+    pub(super) fn forget_clients_of(&mut self, sid: &str) -> Vec<DevClient> {
+        let visited = self.visited.remove(sid).unwrap_or_default();
+        visited.iter().filter_map(|client_id| self.client(client_id).cloned()).collect()
+    }
+
     /// A fresh code for a grant that nobody has yet.
     pub(super) fn issue_code(
         &mut self,
@@ -113,6 +126,7 @@ impl Memory {
     ) -> String {
         let expires_at = now + CODE_LIFETIME;
         let code = self.fresh("dev-code");
+        self.visited.entry(grant.session.sid.clone()).or_default().insert(grant.client_id.clone());
         self.codes.insert(
             code.clone(),
             Code { grant, redirect_uri, challenge: code_challenge, expires_at, redeemed_as: None },
@@ -205,6 +219,11 @@ impl Memory {
         if access.is_some() {
             self.access_tokens.remove(token);
         }
+    }
+
+    /// Notes a token that leaves by another way than those above.
+    pub(super) fn remember_issued(&mut self, token: &str) {
+        self.issued.push(token.to_owned());
     }
 
     /// Every code and token handed out so far.

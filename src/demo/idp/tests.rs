@@ -9,6 +9,7 @@ use self::world::{AFTER_LOGOUT, Answer, REDIRECT, SECRET, VERIFIER, World, claim
 use super::*;
 use crate::demo::faults::{Endpoint, Fault, Outage};
 
+mod backchannel_logout;
 mod signatures;
 mod world;
 
