@@ -66,6 +66,9 @@ fn show_frontend(f: &mut fmt::Formatter<'_>, frontend: &Options) -> fmt::Result 
     line(f, "  scopes", client.scopes.join(" "))?;
     line(f, "  register", format!("{} as redirect URI", client.redirect_uri))?;
     line(f, "", format!("{} as post-logout redirect URI", client.post_logout_redirect_uri))?;
+    if let Ok(uri) = client.redirect_uri.join("backchannel-logout") {
+        line(f, "", format!("{uri} as back-channel logout URI, session required"))?;
+    }
     if !allowed_login_parameters.is_empty() {
         let names: Vec<_> = allowed_login_parameters.iter().map(|parameter| parameter.name()).collect();
         line(f, "  login takes", names.join(", "))?;

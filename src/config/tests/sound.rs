@@ -123,6 +123,7 @@ shared_cache = true
       scopes            openid profile offline_access
       register          https://example.com/admin/bff/callback as redirect URI
                         https://example.com/admin/bff/logged-out as post-logout redirect URI
+                        https://example.com/admin/bff/backchannel-logout as back-channel logout URI, session required
       login takes       prompt
       assets            none
 
@@ -132,6 +133,7 @@ shared_cache = true
       scopes            openid profile offline_access
       register          https://example.com/bff/callback as redirect URI
                         https://example.com/bff/logged-out as post-logout redirect URI
+                        https://example.com/bff/backchannel-logout as back-channel logout URI, session required
       assets            http://localhost:5173/
       route             GET,POST /api → http://api.internal/v1 (token required)
       route             /pictures → http://localhost:9001/ (no token, session required, no header needed)
