@@ -138,6 +138,7 @@ async fn every_answer_of_ours_is_private_to_this_moment() {
         "/bff/login",
         "/bff/callback",
         "/bff/logout",
+        "/bff/backchannel-logout",
         "/bff/logged-out",
         "/bff/problems/internal",
         "/bff/nothing",
@@ -156,6 +157,7 @@ async fn other_methods_are_405_and_say_which_are_allowed() {
         ("/bff/user", "GET, HEAD"),
         ("/bff/login", "GET, POST"),
         ("/bff/logout", "GET, POST"),
+        ("/bff/backchannel-logout", "POST"),
         ("/bff/logged-out", "GET, HEAD"),
     ] {
         let answer = browser.fetch(Method::DELETE, path).await;

@@ -121,7 +121,8 @@ impl Setup {
         let port = listener.local_addr().unwrap().port();
         let url = format!("http://localhost:{port}");
         let at = |path: &str| Url::parse(&format!("{url}{path}")).unwrap();
-        let mut client = DevClient::new("shop", self.secret.as_str(), &at("/bff/callback"), &at("/bff/logged-out"));
+        let mut client = DevClient::new("shop", self.secret.as_str(), &at("/bff/callback"), &at("/bff/logged-out"))
+            .told_of_logouts_at(&at("/bff/backchannel-logout"));
         (self.client)(&mut client);
         let options = DevProviderOptions {
             clients: vec![client],

@@ -164,10 +164,8 @@ enum Initiator {
 
 impl Browser {
     pub(crate) fn new(home: &str) -> Self {
-        let http =
-            reqwest::Client::builder().tls_backend_preconfigured(no_tls()).redirect(reqwest::redirect::Policy::none());
-        let http = http.build().unwrap();
-        Self { home: Url::parse(home).unwrap(), cookies: Jar::default(), history: Vec::new(), shared: None, http }
+        let home = Url::parse(home).unwrap();
+        Self { home, cookies: Jar::default(), history: Vec::new(), shared: None, http: client() }
     }
 
     /// The same person's browser, with the same cookies: a second tab that acts at the same time.
@@ -446,6 +444,24 @@ fn navigation_headers(initiator: &Initiator, method: &Method, url: &Url, chain_i
         headers.insert(header::ORIGIN, HeaderValue::try_from(page.origin().ascii_serialization()).unwrap());
     }
     headers
+}
+
+/// Posts a body as a program does: no cookie, and nothing that only browsers send.
+pub(crate) async fn post(url: &str, content_type: Option<&str>, body: String) -> Page {
+    let url = Url::parse(url).unwrap();
+    let mut request = client().post(url.clone()).body(body);
+    if let Some(content_type) = content_type {
+        request = request.header(header::CONTENT_TYPE, content_type);
+    }
+    let answer = request.send().await.unwrap_or_else(|error| panic!("POST {url}: {error}"));
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    Page { url, status, headers, body: answer.bytes().await.unwrap_or_default().to_vec() }
+}
+
+/// A client that follows nothing.
+pub(crate) fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    builder.tls_backend_preconfigured(no_tls()).build().unwrap()
 }
 
 /// Tests talk plain HTTP; without this every client would read the system's root certificates first.

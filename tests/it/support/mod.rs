@@ -5,4 +5,4 @@ pub(crate) mod browser;
 pub(crate) mod logs;
 
 pub(crate) use app::TestApp;
-pub(crate) use browser::{Browser, Page};
+pub(crate) use browser::{Browser, Page, client, post};

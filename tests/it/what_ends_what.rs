@@ -1,0 +1,235 @@
+//! Three sessions live side by side: ours, the grant that a refresh token stands for, and the provider's. What ends which of them: a
+//! row for each event, as the table at the top of `docs/architecture.md` has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cloakroom::demo::faults::{Endpoint, Fault, Outage};
+use cloakroom::store::{self, FlakyBackend, MemoryBackend};
+use http::{Method, StatusCode, header};
+use url::form_urlencoded;
+
+use self::{Ours::*, ProviderSession::*, RefreshToken::*};
+use crate::support::app::Setup;
+use crate::support::{Browser, TestApp};
+
+/// What becomes of the session that was here before the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    Ended,
+    /// Answers for ten seconds more.
+    Replaced,
+    Kept,
+}
+
+/// What becomes of the refresh token it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefreshToken {
+    /// The provider was told to forget it.
+    Revoked,
+    /// Nobody has it any more, and the provider was not told.
+    Discarded,
+    /// The provider does not take it any more, by itself.
+    Gone,
+    /// It renews our session's tokens.
+    Renews,
+    /// There was none.
+    Nothing,
+}
+
+/// What becomes of the provider's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProviderSession {
+    Over,
+    LivesOn,
+}
+
+/// The right side of a row.
+type Outcome = (Ours, RefreshToken, ProviderSession);
+
+/// Alice is logged in, and something happens.
+struct World {
+    app: TestApp,
+    store: Arc<FlakyBackend>,
+    /// Where it happens.
+    browser: Browser,
+    /// The provider's session.
+    sid: String,
+}
+
+impl World {
+    async fn start(setup: impl FnOnce(Setup) -> Setup) -> Self {
+        let store = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+        let app = setup(TestApp::with().backend(store.clone())).start().await;
+        let browser = app.logged_in("alice").await;
+        let sid = app.provider.sids_of(ALICE).remove(0);
+        app.clock.advance(A_MOMENT);
+        Self { app, store, browser, sid }
+    }
+
+    async fn call(&mut self) -> StatusCode {
+        self.browser.fetch(Method::GET, "/api/x").await.status
+    }
+
+    /// The newest refresh token that the provider gave.
+    fn refresh_token(&self) -> Option<String> {
+        self.app.provider.issued().into_iter().rfind(|issued| issued.starts_with("dev-refresh-"))
+    }
+
+    /// What was made of the session behind a tab that was open before the event.
+    async fn ours(&self, tab: &mut Browser) -> Ours {
+        if !tab.is_logged_in().await {
+            return Ended;
+        }
+        let rows = self.app.backend.scan(store::Cursor::default()).await.unwrap().rows;
+        let tag = tab.user().await["session"]["tag"].as_str().unwrap().to_owned();
+        if rows.iter().any(|row| row.key.tag() == tag) { Kept } else { Replaced }
+    }
+
+    async fn refresh_token_is(&mut self, before: Option<String>, ours: Ours) -> RefreshToken {
+        let Some(token) = before else { return Nothing };
+        if ours == Kept {
+            self.app.clock.advance(ALMOST_OVER);
+            let renewed = self.app.grants("refresh_token");
+            assert_eq!(self.call().await, StatusCode::OK);
+            assert_eq!(self.app.grants("refresh_token"), renewed + 1);
+            return Renews;
+        }
+        if self.app.calls("/revoke").iter().any(|call| call.form_value("token") == Some(&token)) {
+            assert!(!self.is_taken(&token).await);
+            return Revoked;
+        }
+        if self.is_taken(&token).await { Discarded } else { Gone }
+    }
+
+    /// Somebody at the provider takes the grant away. A token that is used twice does so, and nobody is asked to revoke one.
+    async fn revoke_elsewhere(&self) {
+        let token = self.refresh_token().unwrap();
+        assert!(self.is_taken(&token).await && !self.is_taken(&token).await);
+    }
+
+    /// Whether the provider would take a refresh token: it is sent by hand.
+    async fn is_taken(&self, token: &str) -> bool {
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        self.ask_provider("/token", &grant).await == StatusCode::OK
+    }
+
+    /// A call to the provider in our client's name.
+    async fn ask_provider(&self, path: &str, fields: &[(&str, &str)]) -> StatusCode {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = crate::support::client().post(format!("{}{path}", self.app.provider.issuer()));
+        let basic = format!("Basic {}", STANDARD.encode("shop:a+secret+of+the+shop"));
+        let request = request.header(header::AUTHORIZATION, basic);
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        request.body(form).send().await.unwrap().status()
+    }
+
+    fn provider_session(&self) -> ProviderSession {
+        if self.app.provider.sids_of(ALICE).contains(&self.sid) { LivesOn } else { Over }
+    }
+}
+
+/// One row.
+async fn check(setup: impl FnOnce(Setup) -> Setup, event: impl AsyncFnOnce(&mut World), expected: Outcome) {
+    let mut world = World::start(setup).await;
+    let (mut tab, token) = (world.browser.tab(), world.refresh_token());
+    event(&mut world).await;
+    let ours = world.ours(&mut tab).await;
+    let provider = world.provider_session();
+    if expected.1 == Revoked {
+        // It happens behind the answer.
+        world.app.eventually(|app| !app.calls("/revoke").is_empty()).await;
+    }
+    assert_eq!((ours, world.refresh_token_is(token, ours).await, provider), expected);
+}
+
+fn as_it_is(setup: Setup) -> Setup {
+    setup
+}
+
+macro_rules! table {
+    ($($event:ident: $setup:expr, $happens:expr => $ours:expr, $refresh_token:expr, $provider:expr;)*) => {
+        $(#[tokio::test] async fn $event() { check($setup, $happens, ($ours, $refresh_token, $provider)).await; })*
+    };
+}
+
+table! {
+    logout: as_it_is, async |world: &mut World| {
+        let answer = world.browser.fetch(Method::POST, "/bff/logout").await;
+        world.browser.click(answer.json()["redirect_to"].as_str().unwrap()).await;
+    } => Ended, Revoked, Over;
+
+    local_logout: as_it_is, async |world: &mut World| {
+        world.browser.fetch(Method::POST, "/bff/logout?local=true").await;
+    } => Ended, Revoked, LivesOn;
+
+    a_new_login_of_the_same_subject: as_it_is, async |world: &mut World| {
+        world.browser.log_in("/", "alice").await;
+    } => Replaced, Discarded, LivesOn;
+
+    // The provider has one session per browser, so it is the provider that ends alice's when bob signs in.
+    a_new_login_of_another_subject: as_it_is, async |world: &mut World| {
+        let page = world.browser.click("/bff/login?prompt=login").await;
+        world.browser.sign_in(&page, "bob").await;
+        assert_eq!(world.browser.user().await["sub"], BOB);
+    } => Ended, Revoked, Over;
+
+    the_access_token_ran_out_and_there_is_no_refresh_token: |setup| setup.variable("CLOAKROOM_SCOPES", "openid profile"), async |world: &mut World| {
+        world.app.clock.advance(Duration::from_mins(5));
+        assert_eq!(world.browser.fetch(Method::GET, "/api/x").await.problem(), "session-expired");
+    } => Kept, Nothing, LivesOn;
+
+    idle_limit: as_it_is, async |world: &mut World| {
+        world.app.clock.advance(Duration::from_mins(30));
+    } => Ended, Discarded, LivesOn;
+
+    absolute_limit: |setup| setup.variable("CLOAKROOM__SESSION__ABSOLUTE", "40m"), async |world: &mut World| {
+        world.app.clock.advance(Duration::from_mins(20));
+        assert!(world.browser.is_logged_in().await);
+        world.app.clock.advance(Duration::from_mins(20));
+    } => Ended, Discarded, LivesOn;
+
+    back_channel_logout: as_it_is, async |world: &mut World| {
+        world.app.provider.log_out(ALICE).await;
+    } => Ended, Discarded, Over;
+
+    a_refresh_answered_invalid_grant: as_it_is, async |world: &mut World| {
+        world.revoke_elsewhere().await;
+        world.app.clock.advance(ALMOST_OVER);
+        assert_eq!(world.call().await, StatusCode::UNAUTHORIZED);
+    } => Ended, Gone, LivesOn;
+
+    an_answer_to_a_refresh_lost: as_it_is, async |world: &mut World| {
+        world.app.provider.faults().set_times(Fault::Endpoint(Endpoint::Token, Outage::AnswerLost), 1);
+        world.app.clock.advance(ALMOST_OVER);
+        assert_eq!(world.call().await, StatusCode::UNAUTHORIZED);
+    } => Ended, Gone, LivesOn;
+
+    too_many_sessions_of_a_subject: |setup| setup.variable("CLOAKROOM__SESSION__MAX_PER_SUBJECT", "1"), async |world: &mut World| {
+        world.app.logged_in("alice").await;
+    } => Ended, Discarded, LivesOn;
+
+    an_outage_of_the_provider: as_it_is, async |world: &mut World| {
+        world.app.provider.stop().await;
+        world.app.clock.advance(Duration::from_mins(5));
+        assert_eq!(world.call().await, StatusCode::SERVICE_UNAVAILABLE);
+        world.app.provider.start_again().await.unwrap();
+        world.app.clock.advance(Duration::from_mins(1));
+        assert_eq!(world.call().await, StatusCode::OK);
+    } => Kept, Renews, LivesOn;
+
+    an_outage_of_the_store: as_it_is, async |world: &mut World| {
+        world.store.set(store::Outage::Unavailable);
+        assert_eq!(world.call().await, StatusCode::SERVICE_UNAVAILABLE);
+        world.store.set(store::Outage::None);
+    } => Kept, Renews, LivesOn;
+}
+
+const ALICE: &str = "248289761001";
+const BOB: &str = "813347290552";
+/// A login that began after the session did is a new one.
+const A_MOMENT: Duration = Duration::from_secs(5);
+/// Of the life of an access token.
+const ALMOST_OVER: Duration = Duration::from_secs(250);
