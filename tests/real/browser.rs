@@ -81,6 +81,12 @@ impl Browser {
         panic!("the provider asks on and on, last by {}", page.body);
     }
 
+    /// Logs out at the provider's own page, which asks. The frontend takes no part in it.
+    pub(crate) async fn log_out_at(&mut self, end_session: &str) -> Page {
+        self.open(end_session).await;
+        self.submit(&[("logout", "yes")]).await.expect("the provider answers")
+    }
+
     /// What the page would learn from `/bff/user`.
     pub(crate) async fn user(&self) -> Value {
         let answer = self.fetch("GET", "/bff/user").await;

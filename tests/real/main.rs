@@ -3,6 +3,7 @@
 //! These tests need Node with `npm ci` in this folder, `redis-server` and PostgreSQL; `scripts/test` prepares them and runs
 //! `cargo test --test real`. A plain `cargo test` leaves them out (`test = false`). A missing neighbour fails.
 
+mod backchannel_logout;
 mod browser;
 mod cloakroom;
 mod gate;

@@ -12,6 +12,7 @@
 //   AT_TTL          lifetime of access tokens, in seconds
 //   AT_TTL_REFRESHED  the same for those that come from a refresh; absent: no difference
 //   REUSE_GRACE     for how many seconds a refresh token that was rotated may come again; 0: a second use ends the grant
+//   BACKCHANNEL     sid | sub: tells the client of logouts, and of which; absent: does not
 //   CONSENT         ask | given: whether the provider asks the person, after the password, if the client may
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -29,6 +30,7 @@ const clientUrl = env('CLIENT_URL');
 const accessTokenLifetime = Number(env('AT_TTL', '300'));
 const refreshedLifetime = Number(env('AT_TTL_REFRESHED', String(accessTokenLifetime)));
 const reuseGrace = Number(env('REUSE_GRACE', '0'));
+const backchannel = process.env.BACKCHANNEL;
 const scopes = ['openid', 'offline_access', 'profile', 'email'];
 
 const server = createServer();
@@ -52,6 +54,7 @@ const provider = new Provider(issuer, {
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
     ...(env('USERINFO', 'json') === 'signed' && { userinfo_signed_response_alg: 'RS256' }),
+    ...(backchannel && { backchannel_logout_uri: `${clientUrl}/bff/backchannel-logout`, backchannel_logout_session_required: backchannel === 'sid' }),
   }],
   scopes,
   claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'], acr: null, auth_time: null, sid: null },
@@ -63,10 +66,13 @@ const provider = new Provider(issuer, {
   }),
   ...(env('CONSENT', 'ask') === 'given' && { loadExistingGrant: grantEverything }),
   pkce: { required: () => true },
+  // Its own dispatcher refuses loopback, where the client is.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: true, // a refresh token used twice ends the whole grant, unless it comes within the grace
   ttl: { AccessToken: (ctx) => (ctx?.oidc?.params?.grant_type === 'refresh_token' ? refreshedLifetime : accessTokenLifetime), AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86_400, Grant: 86_400, Session: 86_400, Interaction: 600 },
   features: {
+    backchannelLogout: { enabled: backchannel !== undefined },
     devInteractions: { enabled: true },
     jwtUserinfo: { enabled: true },
     revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
@@ -83,6 +89,8 @@ provider.on('grant.success', (ctx) => {
 provider.on('grant.error', (ctx, error) => say('grant-refused', { grant_type: ctx.oidc.params?.grant_type, error: error.error ?? error.message, detail: error.error_detail }));
 provider.on('grant.revoked', () => say('grant-revoked'));
 provider.on('end_session.success', () => say('session-ended'));
+provider.on('backchannel.success', () => say('client-told'));
+provider.on('backchannel.error', (_ctx, error) => say('client-not-told', { error: error.message }));
 provider.on('server_error', (_ctx, error) => say('broken', { error: String(error.stack ?? error) }));
 provider.use(async (ctx, next) => {
   await next();

@@ -29,6 +29,17 @@ pub(crate) struct Settings {
     pub(crate) refreshed_lifetime: Option<u32>,
     /// For how many seconds a refresh token that was rotated may come again. 0: a second use ends the grant.
     pub(crate) reuse_grace: u32,
+    /// Whether, and how, the client is told of logouts at the provider.
+    pub(crate) tells_of_logouts: Option<Tells>,
+}
+
+/// Whom its logout tokens name.
+#[derive(Clone, Copy)]
+pub(crate) enum Tells {
+    /// The session and its subject.
+    Sid,
+    /// The subject alone.
+    Subject,
 }
 
 impl Default for Settings {
@@ -44,6 +55,7 @@ impl Default for Settings {
             access_token_lifetime: 300,
             refreshed_lifetime: None,
             reuse_grace: 0,
+            tells_of_logouts: None,
         }
     }
 }
@@ -80,8 +92,12 @@ impl Provider {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
         let userinfo = if self.settings.signed_userinfo { "signed" } else { "json" };
         let refreshed = self.settings.refreshed_lifetime.unwrap_or(self.settings.access_token_lifetime);
+        let mut command = Command::new("node");
+        if let Some(tells) = self.settings.tells_of_logouts {
+            command.env("BACKCHANNEL", if matches!(tells, Tells::Sid) { "sid" } else { "sub" });
+        }
         let mut process = Process::start(
-            Command::new("node")
+            command
                 .arg("provider.mjs")
                 .current_dir(here)
                 .env("PORT", self.port.to_string())
