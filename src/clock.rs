@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -81,6 +82,12 @@ fn millis(duration: Duration) -> i64 {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// Waits until it is `time`. Unless a clock does it in its own way, real time passes meanwhile, and nobody notices that the clock
+    /// was set: who waits long looks at [`now`](Self::now) afterwards.
+    fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time.since(self.now())))
+    }
 }
 
 /// The machine's clock.
@@ -97,30 +104,41 @@ impl Clock for SystemClock {
 /// A clock that stands still until it is moved. Clones share their time.
 #[cfg(any(test, feature = "test-util"))]
 #[derive(Clone, Debug)]
-pub struct ManualClock(std::sync::Arc<std::sync::atomic::AtomicI64>);
+pub struct ManualClock(std::sync::Arc<tokio::sync::watch::Sender<Timestamp>>);
 
 #[cfg(any(test, feature = "test-util"))]
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self(std::sync::Arc::new(std::sync::atomic::AtomicI64::new(now.0)))
+        Self(std::sync::Arc::new(tokio::sync::watch::Sender::new(now)))
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(millis(by), std::sync::atomic::Ordering::SeqCst);
+        self.0.send_modify(|now| *now = *now + by);
     }
 
     /// Moves the clock back.
     pub fn rewind(&self, by: Duration) {
-        self.0.fetch_sub(millis(by), std::sync::atomic::Ordering::SeqCst);
+        self.0.send_modify(|now| *now = *now - by);
     }
 }
 
 #[cfg(any(test, feature = "test-util"))]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        *self.0.borrow()
+    }
+
+    /// Waits until the clock was moved there.
+    fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        let mut now = self.0.subscribe();
+        Box::pin(async move {
+            // A clock that is gone does not move any more.
+            if now.wait_for(|now| *now >= time).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
     }
 }
 
@@ -144,5 +162,31 @@ mod tests {
     fn absurd_numbers_saturate() {
         assert_eq!(Timestamp::from_unix_seconds(i64::MAX) + Duration::MAX, Timestamp(i64::MAX));
         assert_eq!(Timestamp::from_unix_seconds(i64::MAX).rfc3339(), "1970-01-01T00:00:00Z");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_manual_clock_goes_on_when_it_is_moved() {
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+        let waiting = tokio::spawn(clock.wait_until(Timestamp::from_unix_seconds(10)));
+        clock.advance(Duration::from_secs(9));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        clock.advance(Duration::from_secs(1));
+        waiting.await.unwrap();
+        clock.wait_until(Timestamp::UNIX_EPOCH).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_other_clock_lets_real_time_pass() {
+        #[derive(Debug)]
+        struct Stopped;
+        impl Clock for Stopped {
+            fn now(&self) -> Timestamp {
+                Timestamp::UNIX_EPOCH
+            }
+        }
+        let started = tokio::time::Instant::now();
+        Stopped.wait_until(Timestamp::from_unix_seconds(10)).await;
+        assert_eq!(started.elapsed().as_secs(), 10);
     }
 }
