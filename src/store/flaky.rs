@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Claimed, Cursor, Digest, Ending, Error, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow,
@@ -30,18 +32,19 @@ pub enum Outage {
     ReadOnly,
 }
 
-/// Another store, and a switch for its outages. Signals always pass.
+/// Another store, and a switch for its outages. Signals pass all the same, until their channel is broken.
 #[derive(Debug)]
 pub struct FlakyBackend {
     inner: Arc<dyn SessionBackend>,
     outage: Mutex<Outage>,
     calls: AtomicU64,
+    channel: Mutex<CancellationToken>,
 }
 
 impl FlakyBackend {
     /// A store that works, until it is [`set`](Self::set) to fail.
     pub fn new(inner: Arc<dyn SessionBackend>) -> Self {
-        Self { inner, outage: Mutex::default(), calls: AtomicU64::new(0) }
+        Self { inner, outage: Mutex::default(), calls: AtomicU64::new(0), channel: Mutex::default() }
     }
 
     /// How many calls there were, answered or not. The sign that a process serves from the store, which comes by itself, does not
@@ -53,6 +56,11 @@ impl FlakyBackend {
     /// Changes how calls from now on are answered.
     pub fn set(&self, outage: Outage) {
         *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+    }
+
+    /// Ends the signals of everybody who watches now; who watches again hears what happens then.
+    pub fn break_channel(&self) {
+        std::mem::take(&mut *self.channel.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
     async fn pass<T>(&self, verb: &str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
@@ -93,7 +101,8 @@ macro_rules! pass_through {
             }
 
             fn watch(&self) -> BoxStream<'static, Signal> {
-                self.inner.watch()
+                let broken = self.channel.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                self.inner.watch().take_until(broken.cancelled_owned()).boxed()
             }
         }
     };

@@ -68,7 +68,7 @@ pub(crate) use session_store::USER;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteBackend;
 pub(crate) use sweep::sweep_until;
-pub(crate) use watching::Watching;
+pub(crate) use watching::{News, Watcher, Watching};
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, Error>;
