@@ -37,7 +37,7 @@ use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, 
 use crate::respond::{self, RequestId, RequestKind};
 use crate::routes::{self, Readiness};
 use crate::session::{CookiePolicy, Sessions};
-use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend};
+use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend, Watching};
 use crate::tokens::{self, AccessTokens};
 use crate::{Error, tls};
 
@@ -131,8 +131,9 @@ impl Cloakroom {
         self.admin.clone()
     }
 
-    /// Closes open WebSockets, and waits for logins, logouts, token renewals and revocations under way.
+    /// Ends event streams, closes open WebSockets, and waits for logins, logouts, token renewals and revocations under way.
     pub async fn drain(&self) {
+        self.stopping.cancel();
         self.upgrades.close().await;
         for (frontend, _) in self.edge.frontends.iter() {
             frontend.drain().await;
@@ -198,20 +199,22 @@ impl CloakroomBuilder {
         let frontends =
             config.frontends.iter().map(|options| foundry.frontend(options)).collect::<Result<Vec<_>, _>>()?;
         let (store, providers) = (foundry.sealed(&config.frontends[0]), foundry.providers.into_values().collect());
-        let (keyring, client, upgrades) = (foundry.keyring, foundry.client, Upgrades::default());
+        let (keyring, client, watching) = (foundry.keyring, foundry.client, foundry.watching);
         let voice = frontends[0].voice().clone();
-        let stopping = CancellationToken::new();
+        let (upgrades, stopping) = (Upgrades::default(), CancellationToken::new());
         let readiness = Readiness { store, providers, stopping: stopping.clone(), exporter };
         let admin = routes::admin(readiness, config.server.hosts.clone().into(), voice.clone());
         let trusted = config.server.trusted_proxies.clone().into();
         let live = Arc::new(Live::new(keyring, &frontends, client, config));
         let frontends = frontends.into_iter().map(|frontend| {
-            let router = routes::frontend(&frontend, &upgrades, handlers.remove(frontend.id()).unwrap_or_default());
+            let handlers = handlers.remove(frontend.id()).unwrap_or_default();
+            let router = routes::frontend(&frontend, &upgrades, &stopping, handlers);
             (frontend.url().clone(), (frontend, router))
         });
         let serving = CancellationToken::new();
         tokio::spawn(store::sweep_until(backend.clone(), serving.clone()));
-        tokio::spawn(store::show_until(backend, serving.clone()));
+        tokio::spawn(store::show_until(backend.clone(), serving.clone()));
+        tokio::spawn(serving.clone().run_until_cancelled_owned(watching.listen(backend)));
         let edge = Edge { frontends: FrontendTable::new(frontends), trusted, voice, _serving: serving.drop_guard() };
         Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, live })
     }
@@ -240,6 +243,7 @@ struct Foundry<'a> {
     config: &'a Config,
     backend: &'a Arc<dyn SessionBackend>,
     breaker: Arc<Breaker>,
+    watching: Watching,
     clock: &'a Arc<dyn Clock>,
     keyring: LiveKeyring,
     client: proxy::Client,
@@ -262,6 +266,7 @@ impl<'a> Foundry<'a> {
             backend,
             clock,
             breaker: Arc::new(Breaker::new(config.store.timeout)),
+            watching: Watching::default(),
             keyring: keyring.into(),
             client: proxy::Client::new(&tls),
             connections: ProviderHttp::connections(&tls).map_err(|error| BuildError::Tls(error.to_string()))?,
@@ -273,7 +278,8 @@ impl<'a> Foundry<'a> {
         let relying_party = RelyingParty::new(self.provider(options), options.client.clone());
         let acr_order = options.provider.acr_order.clone().into();
         let session_options = Arc::new(self.config.session.clone());
-        let sessions = Sessions::new(self.sealed(options), session_options, acr_order, self.clock.clone());
+        let (store, clock, watching) = (self.sealed(options), self.clock.clone(), self.watching.clone());
+        let sessions = Sessions::new(store, session_options, acr_order, clock, watching);
         let store = &self.config.store;
         let token_options = tokens::Options::new(store.lease, options.provider.timeout, store.timeout);
         let frontend = options.id.clone();
@@ -333,7 +339,7 @@ struct Edge {
     trusted: Arc<[ipnet::IpNet]>,
     /// For requests that are no frontend's.
     voice: respond::Voice,
-    /// Expired rows are removed, and others are told that the store is in use, as long as anybody is served.
+    /// Expired rows are removed, others are told that the store is in use, and its signals are heard, as long as anybody is served.
     _serving: DropGuard,
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod backchannel_logout;
 mod callback;
+mod events;
 mod health;
 mod logged_out;
 mod login;
@@ -19,6 +20,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::{HeaderValue, StatusCode, header};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use health::{Readiness, admin};
 
@@ -31,12 +33,19 @@ use crate::respond;
 use crate::session::ReturnTo;
 
 /// Everything one frontend answers. `handlers` are an embedder's; every call of them is of the class *data*.
-pub(crate) fn frontend(frontend: &Frontend, upgrades: &Upgrades, handlers: Router) -> Router {
+/// Once `stopping`, nothing is kept open that has no end of its own.
+pub(crate) fn frontend(
+    frontend: &Frontend,
+    upgrades: &Upgrades,
+    stopping: &CancellationToken,
+    handlers: Router,
+) -> Router {
     let base = frontend.base_path();
     let own = Router::new()
         .route(&format!("{base}/login"), only("GET, POST", get(login::get).post(login::post)))
         .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
         .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
+        .route(&format!("{base}/events"), events(stopping))
         .route(&format!("{base}/logout"), only("GET, POST", get(logout::get).post(logout::post)))
         .route(&format!("{base}/backchannel-logout"), only("POST", post(backchannel_logout::post)))
         .route(&format!("{base}/logged-out"), only("GET, HEAD", get(logged_out::get)))
@@ -53,6 +62,10 @@ pub(crate) fn frontend(frontend: &Frontend, upgrades: &Upgrades, handlers: Route
         .layer(axum::Extension(frontend.clone()))
         .layer(axum::Extension(upgrades.clone()))
         .with_state(frontend.clone())
+}
+
+fn events(stopping: &CancellationToken) -> MethodRouter<Frontend> {
+    only("GET, HEAD", get(events::get)).layer(axum::Extension(events::Stopping(stopping.clone())))
 }
 
 /// Other methods are 405 with this `Allow`. It names HEAD only where a HEAD is answered like the GET; the others refuse it.

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::frontend::Frontend;
 use crate::guard::csrf::Class;
 use crate::guard::session::SessionRef;
-use crate::session::{Loaded, Touch};
+use crate::session::{Loaded, Sessions, Touch};
 
 pub(super) async fn get(
     State(frontend): State<Frontend>,
@@ -51,8 +51,9 @@ struct Person {
     session: Session,
 }
 
+/// A live session as pages see it.
 #[derive(Debug, Serialize)]
-struct Session {
+pub(super) struct Session {
     tag: String,
     created_at: String,
     expires_at: String,
@@ -67,20 +68,24 @@ impl User {
         let Some(loaded) = loaded else {
             return Self { authenticated: false, person: None, login_url, logout_url: None };
         };
-        let (user, sessions, tag) = (&loaded.user, frontend.sessions(), loaded.key().tag());
-        let person = Person {
-            sub: user.subject().to_owned(),
-            claims: user.claims().as_map().clone(),
-            session: Session {
-                created_at: user.created_at().rfc3339(),
-                expires_at: user.ends_at().rfc3339(),
-                idle_expires_at: Timestamp::rfc3339(sessions.idle_ends_at(user)),
-                expires_in: sessions.time_left(user).as_secs(),
-                tag: tag.clone(),
-            },
-        };
-        let logout_url = Some(format!("{}/logout?sid={tag}", frontend.base_path()));
+        let user = &loaded.user;
+        let session = Session::of(frontend.sessions(), loaded);
+        let logout_url = Some(format!("{}/logout?sid={}", frontend.base_path(), session.tag));
+        let person = Person { sub: user.subject().to_owned(), claims: user.claims().as_map().clone(), session };
         Self { authenticated: true, person: Some(person), login_url, logout_url }
+    }
+}
+
+impl Session {
+    pub(super) fn of(sessions: &Sessions, loaded: &Loaded) -> Self {
+        let user = &loaded.user;
+        Self {
+            tag: loaded.key().tag(),
+            created_at: user.created_at().rfc3339(),
+            expires_at: user.ends_at().rfc3339(),
+            idle_expires_at: Timestamp::rfc3339(sessions.idle_ends_at(user)),
+            expires_in: sessions.time_left(user).as_secs(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cookies;
 mod endings;
+mod following;
 mod login_attempts;
 mod return_to;
 #[cfg(feature = "server")]
@@ -15,7 +16,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 pub(crate) use cookies::{CookiePolicy, Life};
+pub(crate) use following::{Follower, Happening};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use return_to::{Place, ReturnTo, origin};
 #[cfg(feature = "server")]
@@ -26,7 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::oidc::{Authenticated, TokenSet};
 use crate::secret::Secret;
 use crate::store::{
-    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated,
+    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated, Watching,
 };
 
 /// Limits and names of sessions.
@@ -66,6 +70,7 @@ pub(crate) struct Sessions {
     /// Authentication context classes, weakest first.
     acr_order: Arc<[String]>,
     clock: Arc<dyn Clock>,
+    watching: Watching,
 }
 
 /// A live session as it was read.
@@ -114,8 +119,9 @@ impl Sessions {
         options: Arc<Options>,
         acr_order: Arc<[String]>,
         clock: Arc<dyn Clock>,
+        watching: Watching,
     ) -> Self {
-        Self { store, options, acr_order, clock }
+        Self { store, options, acr_order, clock, watching }
     }
 
     /// The store behind, for small sealed things and claims.
@@ -218,12 +224,31 @@ impl Sessions {
 
     /// How long a session has left: the smaller of what its limits leave.
     pub(crate) fn time_left(&self, user: &UserSession) -> Duration {
-        user.idle_ends_at(self.options.idle).min(user.ends_at()).since(self.now())
+        self.over_at(user).since(self.now())
+    }
+
+    /// Follows a session to its end.
+    pub(crate) fn follow(&self, id: SessionId) -> Follower {
+        Follower::new(self.clone(), id)
+    }
+
+    /// Why the session with this tag ended, if it was within the last minute and this process heard of it.
+    pub(crate) fn why_ended(&self, tag: &str) -> Option<Reason> {
+        self.watching.why_ended(tag)
+    }
+
+    /// Waits until it is `time`, by the clock that judges limits.
+    pub(crate) fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        self.clock.wait_until(time)
     }
 
     /// When a session ends if nobody uses it.
     pub(crate) fn idle_ends_at(&self, user: &UserSession) -> Timestamp {
         user.idle_ends_at(self.options.idle)
+    }
+
+    fn over_at(&self, user: &UserSession) -> Timestamp {
+        self.idle_ends_at(user).min(user.ends_at())
     }
 
     async fn write_new(
@@ -295,6 +320,11 @@ impl Loaded {
     /// A newer login took this session's place; it answers a little longer, and its tokens may not be refreshed.
     pub(crate) fn is_retired(&self) -> bool {
         self.opened.retired
+    }
+
+    /// Whether it took the place of the session with this tag.
+    pub(crate) fn succeeds(&self, tag: &str) -> bool {
+        self.user.predecessor().is_some_and(|predecessor| predecessor.tag() == tag)
     }
 
     /// The tokens.

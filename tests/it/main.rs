@@ -11,6 +11,7 @@ mod backchannel_logout;
 mod csrf;
 mod damage;
 mod embedding;
+mod events;
 mod layers;
 mod login;
 mod logout;

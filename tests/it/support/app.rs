@@ -198,6 +198,11 @@ impl TestApp {
         served.await.unwrap().unwrap();
     }
 
+    /// What an embedder calls at its end.
+    pub(crate) async fn drain(&self) {
+        self.running.as_ref().unwrap().cloakroom.drain().await;
+    }
+
     /// Ends the program if it runs, and starts it anew at the same place, with this store and this master key.
     pub(crate) async fn restart(&mut self, backend: Arc<dyn SessionBackend>, key: &str) {
         if self.running.is_some() {

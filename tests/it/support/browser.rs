@@ -19,7 +19,7 @@ pub(crate) struct Browser {
     pub(crate) history: Vec<Asked>,
     /// A jar that several tabs use at the same time; `cookies` is then the last it saw.
     shared: Option<Arc<Mutex<Jar>>>,
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
 }
 
 /// A request it made.
@@ -140,7 +140,7 @@ impl Jar {
         }
     }
 
-    fn header(&self, url: &Url, same_site: bool) -> Option<String> {
+    pub(super) fn header(&self, url: &Url, same_site: bool) -> Option<String> {
         let host = url.host_str().unwrap();
         let sent = |cookie: &Cookie| same_site || cookie.same_site.as_deref() != Some("Strict");
         let pairs: Vec<String> = self

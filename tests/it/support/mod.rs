@@ -2,7 +2,9 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod event_source;
 pub(crate) mod logs;
 
 pub(crate) use app::TestApp;
 pub(crate) use browser::{Browser, Page, client, post};
+pub(crate) use event_source::EventSource;

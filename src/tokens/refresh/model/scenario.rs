@@ -16,7 +16,9 @@ use super::{D, LEASE, PATIENCE, STORE_TIMEOUT};
 use crate::clock::Timestamp;
 use crate::oidc::{Authenticated, Claims, Identity};
 use crate::session::{Loaded, Options as SessionOptions, Sessions};
-use crate::store::{Breaker, Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId};
+use crate::store::{
+    Breaker, Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId, Watching,
+};
 use crate::tokens::Options;
 use crate::tokens::flights::Flights;
 use crate::tokens::refresh::{Cause, Refresher, TokenEndpoint as _};
@@ -282,7 +284,7 @@ fn sessions(backend: Arc<dyn SessionBackend>, masters: &[u8], clock: SimulatedCl
     let keyring = Arc::new(Keyring::new(masters).expect("there is a key"));
     let scope = Scope { frontend: "shop".into(), issuer: ISSUER.into(), client_id: "shop".into() };
     let store = SealedStore::new(backend, keyring, scope, Arc::new(Breaker::new(STORE_TIMEOUT)));
-    Sessions::new(store, Arc::new(SessionOptions::default()), Arc::from([]), Arc::new(clock))
+    Sessions::new(store, Arc::new(SessionOptions::default()), Arc::from([]), Arc::new(clock), Watching::default())
 }
 
 /// How long the session was not used, so that a use is noted.
