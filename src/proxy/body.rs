@@ -3,17 +3,21 @@
 //! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
 //! `Authorization` or `Forwarded` from them unchecked.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use crate::session::UsedSession;
 
 /// Why a stream broke off after it had begun.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ pub(crate) enum StreamError {
     /// The upstream's side broke off.
     #[error("the upstream's answer broke off")]
     Upstream(#[source] hyper::Error),
+    /// The session that opened the stream is over.
+    #[error("the session ended")]
+    SessionEnded,
 }
 
 /// An upstream's answer on its way to the browser.
@@ -38,11 +45,13 @@ pub(crate) enum StreamError {
 pub(crate) struct ResponseBody {
     incoming: Incoming,
     silence: Silence,
+    bond: Bond,
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
-        Self { incoming, silence: Silence::new(idle_timeout) }
+    /// Breaks off when `session` ends.
+    pub(super) fn new(incoming: Incoming, idle_timeout: Duration, session: Option<&UsedSession>) -> Self {
+        Self { incoming, silence: Silence::new(idle_timeout), bond: Bond::new(session) }
     }
 }
 
@@ -52,9 +61,15 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
+            if self.bond.poll_cut(cx).is_ready() {
+                return Poll::Ready(Some(Err(StreamError::SessionEnded)));
+            }
             let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
-                ready!(self.silence.poll_over(cx));
-                return Poll::Ready(Some(Err(StreamError::Stalled)));
+                let followed_from = self.bond.followed_from();
+                match ready!(self.silence.poll_over_or_at(followed_from, cx)) {
+                    Woken::Over => return Poll::Ready(Some(Err(StreamError::Stalled))),
+                    Woken::Early => continue,
+                }
             };
             self.silence.end();
             match frame {
@@ -70,6 +85,64 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+/// What ties an answer to the session that it was given to.
+enum Bond {
+    /// There is none.
+    Loose,
+    /// The answer is young: most are over before anybody would have to look at their session.
+    Young { session: UsedSession, followed_from: Instant },
+    /// The session is followed.
+    Followed(BoxFuture<'static, ()>),
+    /// The session is over.
+    Cut,
+}
+
+impl Bond {
+    fn new(session: Option<&UsedSession>) -> Self {
+        session.map_or(Self::Loose, |session| Self::Young {
+            session: session.clone(),
+            followed_from: Instant::now() + YOUNG,
+        })
+    }
+
+    /// Ready when the session is over.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Young { session, followed_from } = self
+            && *followed_from <= Instant::now()
+        {
+            *self = Self::Followed(Box::pin(session.clone().ended()));
+        }
+        match self {
+            Self::Loose | Self::Young { .. } => Poll::Pending,
+            Self::Followed(ended) => {
+                ready!(ended.as_mut().poll(cx));
+                *self = Self::Cut;
+                Poll::Ready(())
+            }
+            Self::Cut => Poll::Ready(()),
+        }
+    }
+
+    /// When [`Bond::poll_cut`] wants to be asked again.
+    fn followed_from(&self) -> Option<Instant> {
+        match self {
+            Self::Young { followed_from, .. } => Some(*followed_from),
+            Self::Loose | Self::Followed(_) | Self::Cut => None,
+        }
+    }
+}
+
+impl fmt::Debug for Bond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loose => "Loose",
+            Self::Young { .. } => "Young",
+            Self::Followed(_) => "Followed",
+            Self::Cut => "Cut",
+        })
     }
 }
 
@@ -222,25 +295,42 @@ impl Upload {
 struct Silence {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    running: bool,
+    since: Option<Instant>,
+}
+
+/// Why a [`Silence`] is ready.
+enum Woken {
+    /// The limit is over.
+    Over,
+    /// It was asked to be.
+    Early,
 }
 
 impl Silence {
     fn new(limit: Duration) -> Self {
-        Self { limit, timer: None, running: false }
+        Self { limit, timer: None, since: None }
     }
 
     fn end(&mut self) {
-        self.running = false;
+        self.since = None;
     }
 
     /// Ready when the limit is over. Counts from the first call since [`Silence::end`].
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        if !self.running {
-            self.running = true;
-            timer.as_mut().reset(Instant::now() + self.limit);
+        self.poll_over_or_at(None, cx).map(|_| ())
+    }
+
+    /// Ready when the limit is over, or at `early` if that is sooner.
+    fn poll_over_or_at(&mut self, early: Option<Instant>, cx: &mut Context<'_>) -> Poll<Woken> {
+        let over = *self.since.get_or_insert_with(Instant::now) + self.limit;
+        let due = early.map_or(over, |early| early.min(over));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
         }
-        timer.as_mut().poll(cx)
+        timer.as_mut().poll(cx).map(|()| if due == over { Woken::Over } else { Woken::Early })
     }
 }
+
+/// How long an answer lasts before its session is followed.
+const YOUNG: Duration = Duration::from_secs(1);

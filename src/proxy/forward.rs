@@ -20,6 +20,7 @@ use super::hops::ClientHops;
 use super::route::{Route, RouteOptions, WorkerScripts};
 use super::upgrade::{self, Upgrades};
 use super::{headers, path};
+use crate::session::UsedSession;
 use crate::tokens::Grant;
 
 /// What a call needs to know of the frontend and connection it came in by.
@@ -33,6 +34,8 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) own_cookies: &'a [String],
     /// Where open WebSockets are kept.
     pub(crate) upgrades: &'a Upgrades,
+    /// What the answer may not outlast, if the call used one.
+    pub(crate) session: Option<&'a UsedSession>,
 }
 
 /// Sends a request to the route's upstream and gives back its answer as it streams in. The request has passed every check of
@@ -68,11 +71,11 @@ where
     let mut answer = head(call, upload.as_ref(), options).await?;
     headers::returning(answer.headers_mut(), route, context.own_cookies, &asked);
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switch(&mut answer, browser, options.idle_timeout, context.upgrades)?;
+        switch(&mut answer, browser, options.idle_timeout, context)?;
     }
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();
-    Ok(answer.map(|incoming| ResponseBody::new(incoming, options.idle_timeout)))
+    Ok(answer.map(|incoming| ResponseBody::new(incoming, options.idle_timeout, context.session)))
 }
 
 /// Whether the API refuses the token it was given (RFC 6750 §3.1).
@@ -176,12 +179,13 @@ fn switch(
     answer: &mut Response<Incoming>,
     browser: Option<OnUpgrade>,
     idle_timeout: Duration,
-    upgrades: &Upgrades,
+    context: &ForwardContext<'_>,
 ) -> Result<(), Error> {
     let Some(browser) = browser else {
         return Err(Error::UpstreamUnavailable { cause: "it switched protocols without being asked".to_owned() });
     };
-    upgrades.join(browser, hyper::upgrade::on(&mut *answer), idle_timeout);
+    let upstream = hyper::upgrade::on(&mut *answer);
+    context.upgrades.join(browser, upstream, idle_timeout, context.session.cloned());
     upgrade::announce(answer.headers_mut());
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! `route` finds the allow-list entry, `path` and `upstream` make the address that cannot leave the upstream's base path,
 //! `headers` and `caching` decide what passes each way, `forward` carries request and answer through as streams, and
-//! `upgrade` joins WebSockets. Knows no session and no cookie of ours by meaning: the edge says which names are never passed.
+//! `upgrade` joins WebSockets, whose frames `frames` tells apart. Knows no cookie of ours by meaning: the edge says which names are
+//! never passed; of the session behind a call it knows that nothing outlasts it.
 
 mod body;
 mod caching;
@@ -10,6 +11,7 @@ mod client;
 mod cookies;
 mod error;
 mod forward;
+mod frames;
 mod headers;
 mod hops;
 mod location;

@@ -1,6 +1,8 @@
 //! WebSockets: two connections that became one (RFC 6455 §4).
 
 use std::io;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::frames::Frames;
 use super::headers::has_token;
+use crate::session::UsedSession;
 
 /// The WebSockets that are open, so that they can be closed: a listener's own drain does not see them.
 #[derive(Clone, Debug, Default)]
@@ -30,13 +34,30 @@ impl Upgrades {
         self.tasks.wait().await;
     }
 
-    /// Carries bytes between both sides until both have ended, either breaks off, both are silent for `idle_timeout`, or
-    /// [`Upgrades::close`].
-    pub(super) fn join(&self, browser: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) {
+    /// Carries bytes between both sides until both have ended, either breaks off, both are silent for `idle_timeout`, the `session`
+    /// that opened it ends, or [`Upgrades::close`].
+    pub(super) fn join(
+        &self,
+        browser: OnUpgrade,
+        upstream: OnUpgrade,
+        idle_timeout: Duration,
+        session: Option<UsedSession>,
+    ) {
         let closing = self.closing.clone();
+        let session_ended = async move {
+            match session {
+                Some(session) => session.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let end = async move {
+            tokio::select! {
+                () = session_ended => SESSION_ENDED,
+                () = closing.cancelled() => GOING_AWAY,
+            }
+        };
         self.tasks.spawn(async move {
-            let carried = closing.run_until_cancelled(carry(browser, upstream, idle_timeout)).await;
-            if let Some(Err(error)) = carried {
+            if let Err(error) = carry(browser, upstream, idle_timeout, end).await {
                 tracing::debug!(%error, "WebSocket broke off");
             }
         });
@@ -60,19 +81,100 @@ pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-async fn carry(browser: OnUpgrade, upstream: OnUpgrade, idle_timeout: Duration) -> io::Result<()> {
-    let (browser, upstream) = tokio::try_join!(browser, upstream).map_err(io::Error::other)?;
+/// `end` says with which close code the browser is left when it is over.
+async fn carry(
+    browser: OnUpgrade,
+    upstream: OnUpgrade,
+    idle_timeout: Duration,
+    end: impl Future<Output = CloseCode>,
+) -> io::Result<()> {
+    let mut end = pin!(end);
+    let (browser, upstream) = tokio::select! {
+        both = async { tokio::try_join!(browser, upstream) } => both.map_err(io::Error::other)?,
+        _ = &mut end => return Ok(()),
+    };
     let last = Mutex::new(Instant::now());
-    let (mut from_browser, mut to_browser) = tokio::io::split(TokioIo::<Upgraded>::new(browser));
-    let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::<Upgraded>::new(upstream));
-    tokio::select! {
+    let (mut from_browser, to_browser) = tokio::io::split(TokioIo::<Upgraded>::new(browser));
+    let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::<Upgraded>::new(upstream));
+    let mut down = Down::new(from_upstream, to_browser);
+    let code = tokio::select! {
         done = async {
-            tokio::try_join!(
-                copy(&mut from_browser, &mut to_upstream, &last),
-                copy(&mut from_upstream, &mut to_browser, &last),
-            )
-        } => done.map(|_| ()),
-        () = silence(&last, idle_timeout) => Ok(()),
+            tokio::try_join!(copy(&mut from_browser, &mut to_upstream, &last), down.carry(&last))
+        } => return done.map(|_| ()),
+        () = silence(&last, idle_timeout) => return Ok(()),
+        code = end => code,
+    };
+    drop(to_upstream);
+    let taking_leave = tokio::time::timeout(GRACE, down.close(code)).await;
+    let mut to_browser = taking_leave.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    // With bytes of the browser unread, the system would take back what it has not sent yet.
+    let rest = async {
+        to_browser.shutdown().await?;
+        tokio::io::copy(&mut from_browser, &mut tokio::io::sink()).await
+    };
+    tokio::time::timeout(GRACE, rest).await.unwrap_or(Ok(0)).map(|_| ())
+}
+
+/// The way from the upstream to the browser. Can be left and taken up again at any `.await`: what is sent is known to the byte.
+struct Down<R, W> {
+    from_upstream: R,
+    to_browser: W,
+    buffer: Vec<u8>,
+    /// What of the buffer has not been sent.
+    unsent: Range<usize>,
+    frames: Frames,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Down<R, W> {
+    fn new(from_upstream: R, to_browser: W) -> Self {
+        Self { from_upstream, to_browser, buffer: vec![0; BUFFER], unsent: 0..0, frames: Frames::default() }
+    }
+
+    async fn carry(&mut self, last: &Mutex<Instant>) -> io::Result<()> {
+        while self.read().await? {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            while !self.unsent.is_empty() {
+                self.send(self.unsent.len()).await?;
+            }
+            self.to_browser.flush().await?;
+        }
+        self.to_browser.shutdown().await
+    }
+
+    /// Lets the frame under way end, then tells the browser that it is over (RFC 6455 §5.5.1). Drops the upstream.
+    async fn close(mut self, code: CloseCode) -> io::Result<W> {
+        while !self.frames.at_boundary() {
+            if self.unsent.is_empty() && !self.read().await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut ahead = self.frames;
+            self.send(ahead.advance(&self.buffer[self.unsent.clone()])).await?;
+        }
+        if !self.frames.has_closed() {
+            let [high, low] = code.to_be_bytes();
+            self.to_browser.write_all(&[FINAL_CLOSE, 2, high, low]).await?;
+        }
+        self.to_browser.flush().await?;
+        Ok(self.to_browser)
+    }
+
+    /// Whether there was something more.
+    async fn read(&mut self) -> io::Result<bool> {
+        let length = self.from_upstream.read(&mut self.buffer).await?;
+        self.unsent = 0..length;
+        Ok(length > 0)
+    }
+
+    /// Sends some of the next `length` bytes.
+    async fn send(&mut self, length: usize) -> io::Result<()> {
+        let next = &self.buffer[self.unsent.start..][..length];
+        let sent = self.to_browser.write(next).await?;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.frames.pass(&next[..sent]);
+        self.unsent.start += sent;
+        Ok(())
     }
 }
 
@@ -105,3 +207,14 @@ async fn silence(last: &Mutex<Instant>, limit: Duration) {
 
 /// Bytes carried at once, each way.
 const BUFFER: usize = 16 * 1024;
+/// A close frame, unfragmented and unmasked.
+const FINAL_CLOSE: u8 = 0x88;
+/// How long the frame under way, and then the browser's answer, may take.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why a WebSocket is closed (RFC 6455 §7.4).
+type CloseCode = u16;
+/// Of the range for applications: log in again.
+const SESSION_ENDED: CloseCode = 4401;
+/// Come back, to somebody else.
+const GOING_AWAY: CloseCode = 1001;

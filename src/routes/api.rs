@@ -10,6 +10,8 @@ use crate::frontend::Frontend;
 use crate::guard::csrf::{self, Class};
 use crate::guard::session::SessionRef;
 use crate::proxy::{self, ClientHops, ForwardContext, Upgrades};
+use crate::session::UsedSession;
+use crate::tokens::TokenPolicy;
 
 pub(super) async fn any(
     State(frontend): State<Frontend>,
@@ -23,6 +25,7 @@ pub(super) async fn any(
         csrf_header: &frontend.options().csrf_header,
         own_cookies: frontend.cookies().own_prefixes(),
         upgrades: &upgrades,
+        session: None,
     };
     if !frontend.routes().owns(request.uri().path()) {
         return asset(&frontend, request, &context).await;
@@ -31,6 +34,9 @@ pub(super) async fn any(
     let options = route.options();
     Class::of_route(&options.csrf, request.method(), request.headers()).check(request.headers(), frontend.proof())?;
     let grant = frontend.tokens().grant(session.0, options.token, options.session_required).await?;
+    let used = session.0.filter(|_| options.token != TokenPolicy::None || options.session_required);
+    let used = used.map(|id| UsedSession::new(frontend.sessions(), id));
+    let context = ForwardContext { session: used.as_ref(), ..context };
     let answer = proxy::forward(route, request, &grant, &context).await?;
     if proxy::refuses_token(&answer)
         && let Some(id) = session.0

@@ -223,6 +223,7 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
         csrf_header: &http::HeaderName::from_static("x-csrf"),
         own_cookies: &[],
         upgrades: &proxy::Upgrades::default(),
+        session: None,
     };
     let request = Request::get("/api/x").body(Body::empty()).unwrap();
     let route = table.find("/api/x", request.method()).unwrap();

@@ -46,6 +46,13 @@ enum Token {
     Told,
 }
 
+/// The session that a call has used. What the call opens lasts no longer.
+#[derive(Clone, Debug)]
+pub(crate) struct UsedSession {
+    sessions: Sessions,
+    id: SessionId,
+}
+
 /// Something that happened to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
@@ -59,6 +66,18 @@ pub(crate) enum Happening {
     TokenExpired,
     /// It is over. Without a reason if nobody remembers.
     Ended(Option<Reason>),
+}
+
+impl UsedSession {
+    pub(crate) fn new(sessions: &Sessions, id: SessionId) -> Self {
+        Self { sessions: sessions.clone(), id }
+    }
+
+    /// Waits for the session's end. A retired one ends with its row.
+    pub(crate) async fn ended(self) {
+        let mut follower = self.sessions.follow(self.id);
+        while !matches!(follower.next().await, Happening::Ended(_)) {}
+    }
 }
 
 impl Follower {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub(crate) use cookies::{CookiePolicy, Life};
-pub(crate) use following::{Follower, Happening};
+pub(crate) use following::{Follower, Happening, UsedSession};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use return_to::{Place, ReturnTo, origin};
 #[cfg(feature = "server")]

@@ -24,5 +24,6 @@ mod rotation;
 mod session;
 mod sessions_command;
 mod store_outage;
+mod streams;
 mod transcript;
 mod what_ends_what;

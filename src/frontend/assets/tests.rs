@@ -48,6 +48,7 @@ where
         csrf_header: &HeaderName::from_static("x-csrf"),
         own_cookies: &["__Host-Http-cloakroom".to_owned()],
         upgrades: &Upgrades::default(),
+        session: None,
     };
     assets.serve(request, &context).await
 }

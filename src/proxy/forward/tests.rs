@@ -55,6 +55,7 @@ impl Edge {
             csrf_header: &self.csrf_header,
             own_cookies: &self.own_cookies,
             upgrades: &self.upgrades,
+            session: None,
         };
         forward(&self.table.routes()[0], request, &self.grant, &context).await
     }

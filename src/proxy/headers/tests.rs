@@ -49,6 +49,7 @@ fn sent_on(options: RouteOptions, pairs: &[(&str, &str)]) -> HeaderMap {
         csrf_header: &HeaderName::from_static("x-csrf"),
         own_cookies: &[OWN.to_owned()],
         upgrades: &Upgrades::default(),
+        session: None,
     };
     on_route(options, |route| outgoing(&mut headers, route, &context));
     headers

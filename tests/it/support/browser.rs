@@ -19,7 +19,7 @@ pub(crate) struct Browser {
     pub(crate) history: Vec<Asked>,
     /// A jar that several tabs use at the same time; `cookies` is then the last it saw.
     shared: Option<Arc<Mutex<Jar>>>,
-    pub(super) http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 /// A request it made.
@@ -140,7 +140,7 @@ impl Jar {
         }
     }
 
-    pub(super) fn header(&self, url: &Url, same_site: bool) -> Option<String> {
+    pub(crate) fn header(&self, url: &Url, same_site: bool) -> Option<String> {
         let host = url.host_str().unwrap();
         let sent = |cookie: &Cookie| same_site || cookie.same_site.as_deref() != Some("Strict");
         let pairs: Vec<String> = self
