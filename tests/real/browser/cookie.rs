@@ -7,8 +7,8 @@ use url::Url;
 pub(crate) struct Cookie {
     host: String,
     path: String,
-    pub(super) name: String,
-    pub(super) value: String,
+    pub(crate) name: String,
+    pub(crate) value: String,
     pub(super) strict: bool,
 }
 
