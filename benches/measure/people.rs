@@ -6,6 +6,7 @@
 //! storm CALLS          waits until every access token has run out; then so many calls at once in every session, and the same again
 //!                      with the new tokens: {"due": …, "fresh": …, "sessions": …, "grants": …}; times count from the first call
 //! connect COUNT        opens connections, makes one call on each, and keeps them
+//! events COUNT         opens streams of `/bff/events` on connections of their own, for the sessions in turn, and keeps them
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -62,7 +63,18 @@ impl People {
         match *words {
             ["login", count, tasks] => Ok(self.log_in(count.parse()?, tasks.parse()?).await?.json()),
             ["storm", calls] => self.storm(calls.parse()?).await,
-            ["connect", count] => self.connect(count.parse()?).await,
+            ["connect", count] => {
+                let user = "/bff/user HTTP/1.1\r\nX-CSRF: 1\r\n".to_owned();
+                self.connect(count.parse()?, |_| user.clone(), "\r\n\r\n").await
+            }
+            ["events", count] => {
+                let everybody = self.sessions.clone();
+                let events = |nth: usize| {
+                    let cookie = String::from_utf8_lossy(everybody[nth % everybody.len()].as_bytes()).into_owned();
+                    format!("/bff/events HTTP/1.1\r\nSec-Fetch-Site: same-origin\r\nCookie: {cookie}\r\n")
+                };
+                self.connect(count.parse()?, events, "event: session").await
+            }
             _ => Err("unknown command".into()),
         }
     }
@@ -122,16 +134,19 @@ impl People {
         self.provider.calls().iter().filter(|call| call.form_value("grant_type") == Some("refresh_token")).count()
     }
 
-    async fn connect(&mut self, count: usize) -> Done<Value> {
-        let request =
-            format!("GET /bff/user HTTP/1.1\r\nHost: localhost:{}\r\nX-CSRF: 1\r\n\r\n", self.frontend.port());
-        for _ in 0..count {
+    /// `call` is the head of the nth request from its path on, and `until` what its answer is read for.
+    async fn connect(&mut self, count: usize, call: impl Fn(usize) -> String, until: &str) -> Done<Value> {
+        for nth in 0..count {
+            let request = format!("GET {}Host: localhost:{}\r\n\r\n", call(nth), self.frontend.port());
             let mut connection = TcpStream::connect(self.frontend).await?;
             connection.write_all(request.as_bytes()).await?;
-            let mut answer = [0; 4096];
-            let read = connection.read(&mut answer).await?;
-            if !answer[..read].starts_with(b"HTTP/1.1 200") {
-                return Err(format!("an answer begins with {:?}", String::from_utf8_lossy(&answer[..read])).into());
+            let (mut answer, mut come) = ([0; 4096], String::new());
+            while !come.contains(until) {
+                let read = connection.read(&mut answer).await?;
+                come += &String::from_utf8_lossy(&answer[..read]);
+                if read == 0 || !come.starts_with("HTTP/1.1 200") {
+                    return Err(format!("an answer begins with {come:?}").into());
+                }
             }
             self.kept.push(connection);
         }

@@ -2,6 +2,8 @@
 
 The provider is the development provider; it, the API and the browsers are one process on the other core.
 """
+import time
+
 from .machine import OTHERS, Foreign, Rounds, Told, cpu_seconds, free_port, resident_bytes, row, table, MEASURED
 from .servers import Cloakroom, install
 
@@ -90,6 +92,27 @@ def memory(bench):
     table("", "bytes each", "of which sealed blobs, key and terms")
     row("session", f"{resident:.0f}", f"{rows:.0f}")
     row("idle connection", f"{connection:.0f}", "–")
+
+
+def events(bench):
+    """Bytes and CPU of idle event streams."""
+    rounds, foreign = Rounds(), Foreign(bench.started)
+    streams, seconds = bench.sizes.streams, bench.sizes.streams_idle
+    for _ in rounds.turns(bench.rounds, [None]):
+        place = Place(bench, "memory", "ES256", 86400)
+        place.people.tell("login", WARM, 8)
+        place.people.tell("events", WARM)
+        before = resident_bytes(place.pid)
+        place.people.tell("events", streams)
+        resident, cpu = resident_bytes(place.pid) - before, cpu_seconds(place.pid)
+        with foreign:
+            time.sleep(seconds)
+        rounds.add("stream", {"resident": resident, "cpu": cpu_seconds(place.pid) - cpu})
+        place.people.end()
+    print(f"\n## Event streams\n\n{streams} idle streams of `/bff/events` on connections of their own (HTTP/1.1, no TLS), of {WARM} sessions "
+          f"in the memory store, watched for {seconds} s of heartbeats and looks at the row; {bench.rounds} rounds, medians; {foreign}.\n")
+    table("streams", "bytes each, connection included", "our core busy")
+    row(streams, f"{rounds.median('stream', 'resident') / streams:.0f}", f"{rounds.median('stream', 'cpu') / seconds:.2%}")
 
 
 WARM = 100  # allocators and pools have grown before anything counts
