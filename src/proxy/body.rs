@@ -3,20 +3,19 @@
 //! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
 //! `Authorization` or `Forwarded` from them unchecked.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::bond::Bond;
 use crate::session::UsedSession;
 
 /// Why a stream broke off after it had begun.
@@ -85,64 +84,6 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
-    }
-}
-
-/// What ties an answer to the session that it was given to.
-enum Bond {
-    /// There is none.
-    Loose,
-    /// The answer is young: most are over before anybody would have to look at their session.
-    Young { session: UsedSession, followed_from: Instant },
-    /// The session is followed.
-    Followed(BoxFuture<'static, ()>),
-    /// The session is over.
-    Cut,
-}
-
-impl Bond {
-    fn new(session: Option<&UsedSession>) -> Self {
-        session.map_or(Self::Loose, |session| Self::Young {
-            session: session.clone(),
-            followed_from: Instant::now() + YOUNG,
-        })
-    }
-
-    /// Ready when the session is over.
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Young { session, followed_from } = self
-            && *followed_from <= Instant::now()
-        {
-            *self = Self::Followed(Box::pin(session.clone().ended()));
-        }
-        match self {
-            Self::Loose | Self::Young { .. } => Poll::Pending,
-            Self::Followed(ended) => {
-                ready!(ended.as_mut().poll(cx));
-                *self = Self::Cut;
-                Poll::Ready(())
-            }
-            Self::Cut => Poll::Ready(()),
-        }
-    }
-
-    /// When [`Bond::poll_cut`] wants to be asked again.
-    fn followed_from(&self) -> Option<Instant> {
-        match self {
-            Self::Young { followed_from, .. } => Some(*followed_from),
-            Self::Loose | Self::Followed(_) | Self::Cut => None,
-        }
-    }
-}
-
-impl fmt::Debug for Bond {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loose => "Loose",
-            Self::Young { .. } => "Young",
-            Self::Followed(_) => "Followed",
-            Self::Cut => "Cut",
-        })
     }
 }
 
@@ -331,6 +272,3 @@ impl Silence {
         timer.as_mut().poll(cx).map(|()| if due == over { Woken::Over } else { Woken::Early })
     }
 }
-
-/// How long an answer lasts before its session is followed.
-const YOUNG: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 //! never passed; of the session behind a call it knows that nothing outlasts it.
 
 mod body;
+mod bond;
 mod caching;
 mod client;
 mod cookies;

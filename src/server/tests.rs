@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::routing::get;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::BodyExt as _;
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -231,4 +233,27 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
     let seen = axum::body::to_bytes(Body::new(answer.into_body()), 1024).await.unwrap();
     let expected = format!("HTTP/2.0 https://localhost:{0}/v1/x Some(\"localhost:{0}\")", upstream.address.port());
     assert_eq!(String::from_utf8_lossy(&seen), expected);
+}
+
+#[tokio::test]
+async fn a_piece_of_a_stream_is_sent_at_once_in_both_versions() {
+    let pieces = || async {
+        let first = stream::once(async { Ok::<_, Infallible>("one") });
+        Body::from_stream(first.chain(stream::pending()))
+    };
+    let (server, root) = start_tls(Router::new().route("/", get(pieces)), limits()).await;
+    let stream = connect_tls(&server, &root, b"h2").await;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://localhost/").body(Body::empty()).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+
+    let mut stream = connect_tls(&server, &root, b"http/1.1").await;
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    let mut come = Vec::new();
+    while !come.ends_with(b"3\r\none\r\n") {
+        come.push(stream.read_u8().await.unwrap());
+    }
 }
