@@ -232,7 +232,7 @@ impl Sessions {
         Follower::new(self.clone(), id)
     }
 
-    /// Why the session with this tag ended, if it was within the last minute and this process heard of it.
+    /// Why the session with this tag ended, if it was lately and this process heard of it.
     pub(crate) fn why_ended(&self, tag: &str) -> Option<Reason> {
         self.watching.why_ended(tag)
     }

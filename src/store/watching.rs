@@ -87,7 +87,7 @@ impl Watching {
         Watcher { key, place, of: self.clone() }
     }
 
-    /// Why the session with this tag ended, if it was within the last minute and this process heard of it.
+    /// Why the session with this tag ended, if it was lately (for a minute at least, unless very many end) and this process heard of it.
     pub(crate) fn why_ended(&self, tag: &str) -> Option<Reason> {
         self.state().ended.reasons.get(tag).copied()
     }
@@ -119,14 +119,24 @@ impl Watching {
 impl Ended {
     fn remember(&mut self, key: SessionKey, reason: Reason) {
         let now = Instant::now();
-        while self.order.len() >= MANY || self.order.front().is_some_and(|(at, _)| now - *at > REMEMBERED) {
-            let forgotten = self.order.pop_front();
-            forgotten.map(|(_, tag)| self.reasons.remove(&tag));
+        while self.order.front().is_some_and(|(at, _)| now - *at > REMEMBERED) {
+            self.forget_oldest();
         }
         let tag = key.tag();
         // A signal that comes twice tells nothing new.
-        if self.reasons.insert(tag.clone(), reason).is_none() {
-            self.order.push_back((now, tag));
+        if self.reasons.contains_key(&tag) {
+            return;
+        }
+        if self.order.len() >= MANY {
+            self.forget_oldest();
+        }
+        self.reasons.insert(tag.clone(), reason);
+        self.order.push_back((now, tag));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, tag)) = self.order.pop_front() {
+            self.reasons.remove(&tag);
         }
     }
 }
