@@ -7,29 +7,22 @@ use http::{StatusCode, header};
 use tokio::time::timeout;
 
 use crate::browser::{self, Browser};
-use crate::postgres::Postgres;
 use crate::provider::Settings;
-use crate::redis;
 use crate::replicas::store::Kind;
 use crate::replicas::world::World;
 
 #[tokio::test]
 async fn an_end_at_one_replica_is_told_at_the_other_over_redis() {
-    an_end_at_one_replica_is_told_at_the_other(redis::shared().url()).await;
+    an_end_at_one_replica_is_told_at_the_other(Kind::Redis).await;
 }
 
 #[tokio::test]
 async fn an_end_at_one_replica_is_told_at_the_other_over_postgres() {
-    an_end_at_one_replica_is_told_at_the_other(Postgres::shared().schema().await).await;
+    an_end_at_one_replica_is_told_at_the_other(Kind::Postgres).await;
 }
 
-async fn an_end_at_one_replica_is_told_at_the_other(store: String) {
-    let mut world = World::start(Kind::Sqlite, 0, Settings::default()).await;
-    world.store.url = store;
-    for _ in 0..2 {
-        let replica = world.another_replica().await;
-        world.replicas.push(replica);
-    }
+async fn an_end_at_one_replica_is_told_at_the_other(kind: Kind) {
+    let world = World::start(kind, 2, Settings::default()).await;
     let [here, there] = world.addresses()[..] else { panic!("two replicas") };
     let browser = world.logged_in("alice").await;
     let mut events = Events::open(world.url(), &browser, there).await;
