@@ -131,9 +131,15 @@ impl Cloakroom {
         self.admin.clone()
     }
 
-    /// Ends event streams, closes open WebSockets, and waits for logins, logouts, token renewals and revocations under way.
-    pub async fn drain(&self) {
+    /// Says that the end begins: event streams end, so that browsers go elsewhere, and `/readyz` answers 503. A server that waits for its
+    /// connections would wait for these streams for ever.
+    pub fn stop(&self) {
         self.stopping.cancel();
+    }
+
+    /// [Stops](Self::stop), closes open WebSockets, and waits for logins, logouts, token renewals and revocations under way.
+    pub async fn drain(&self) {
+        self.stop();
         self.upgrades.close().await;
         for (frontend, _) in self.edge.frontends.iter() {
             frontend.drain().await;

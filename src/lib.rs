@@ -23,7 +23,11 @@
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! let service = app.into_make_service_with_connect_info::<SocketAddr>(); // Cloakroom wants to know who calls
-//! let until = async { drop(tokio::signal::ctrl_c().await) };
+//! let stopping = cloakroom.clone();
+//! let until = async move {
+//!     drop(tokio::signal::ctrl_c().await);
+//!     stopping.stop(); // event streams end; they would keep the server waiting
+//! };
 //! axum::serve(listener, service).with_graceful_shutdown(until).await?;
 //! cloakroom.drain().await; // logins, logouts and renewals under way finish, so no rotated token is lost
 //! # Ok(())
@@ -50,7 +54,7 @@
 //! ```
 //!
 //! [`Cloakroom::serve`] brings TLS, limits, the admin listener and draining. An application that serves the router itself goes
-//! without these, and calls [`Cloakroom::drain`] at its end. Expired rows are removed wherever a `Cloakroom` or its router
+//! without these, and calls [`Cloakroom::stop`] when its end begins and [`Cloakroom::drain`] after it. Expired rows are removed wherever a `Cloakroom` or its router
 //! exists. [`Cloakroom::reload`] takes over rotated keys, secrets and certificates while everything runs; the program calls it on
 //! SIGHUP and when its files change.
 //!

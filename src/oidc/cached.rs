@@ -146,6 +146,8 @@ impl<T> State<T> {
                 tracing::warn!(what, %error, "could not fetch from the provider");
                 let pause = self.failed.as_ref().map_or(FIRST_PAUSE, |failure| (failure.pause * 2).min(LONGEST_PAUSE));
                 self.failed = Some(Failure { error: error.clone(), at: now, pause });
+                // The pause is the brake now: as soon as it is over, who needs a newer value may ask again.
+                self.demanded_at = None;
             }
         }
     }
@@ -222,6 +224,18 @@ mod tests {
         }
         assert_eq!(calls.load(Ordering::SeqCst), 2);
         clock.advance(BRAKE);
+        assert_eq!(cached.demand_newer().await.as_deref(), Some(&3));
+    }
+
+    #[tokio::test]
+    async fn a_demand_that_failed_is_made_again_as_soon_as_the_pause_is_over() {
+        let clock = clock();
+        let fails_once = |n| if n == 2 { Err(Error::unsent(Outage::Connect)) } else { Ok(n) };
+        let (cached, _) = counting(&clock, fails_once);
+        let _ = cached.get().await;
+        assert_eq!(cached.demand_newer().await.as_deref(), Some(&1));
+        clock.advance(FIRST_PAUSE);
+        assert_eq!(cached.outage(), None);
         assert_eq!(cached.demand_newer().await.as_deref(), Some(&3));
     }
 

@@ -105,7 +105,7 @@ impl Provider {
 }
 
 /// Whether newer keys could verify what these could not. Without a kid a rotation looks like a wrong signature.
-fn may_be_rotated(found: IdTokenReason, jws: &Jws<'_>) -> bool {
+pub(super) fn may_be_rotated(found: IdTokenReason, jws: &Jws<'_>) -> bool {
     found == IdTokenReason::UnknownKey || (found == IdTokenReason::Signature && jws.names_no_key())
 }
 

@@ -16,7 +16,7 @@ use super::jws::Jws;
 use super::logout::{self, LogoutToken};
 use super::metadata::ProviderMetadata;
 use super::options::{ClientAuth, ClientOptions};
-use super::provider::Provider;
+use super::provider::{self, Provider};
 use super::response::AuthorizationResponse;
 use super::token_set::TokenSet;
 use super::{token_endpoint, userinfo};
@@ -203,7 +203,8 @@ impl RelyingParty {
             return Err(Error::LogoutToken(Reason::Type));
         }
         let claims = self.provider.verify(&jws, signed).await.map_err(|error| match error {
-            Error::LogoutToken(Reason::Signed(IdTokenReason::UnknownKey)) => {
+            // Newer keys could judge it (without a kid a rotation looks like a wrong signature), and they cannot be had now.
+            Error::LogoutToken(Reason::Signed(found)) if provider::may_be_rotated(found, &jws) => {
                 self.provider.keys_outage().unwrap_or(error)
             }
             error => error,

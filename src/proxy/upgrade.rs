@@ -89,20 +89,30 @@ async fn carry(
     end: impl Future<Output = CloseCode>,
 ) -> io::Result<()> {
     let mut end = pin!(end);
-    let (browser, upstream) = tokio::select! {
-        both = async { tokio::try_join!(browser, upstream) } => both.map_err(io::Error::other)?,
-        _ = &mut end => return Ok(()),
+    let mut joined = pin!(async { tokio::try_join!(browser, upstream) });
+    let (both, ended) = tokio::select! {
+        both = &mut joined => (both, None),
+        // Also a WebSocket that has only just been opened is told why it is closed.
+        code = &mut end => match tokio::time::timeout(GRACE, joined).await {
+            Ok(both) => (both, Some(code)),
+            Err(_) => return Ok(()),
+        },
     };
+    let (browser, upstream) = both.map_err(io::Error::other)?;
     let last = Mutex::new(Instant::now());
     let (mut from_browser, to_browser) = tokio::io::split(TokioIo::<Upgraded>::new(browser));
     let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::<Upgraded>::new(upstream));
     let mut down = Down::new(from_upstream, to_browser);
-    let code = tokio::select! {
-        done = async {
-            tokio::try_join!(copy(&mut from_browser, &mut to_upstream, &last), down.carry(&last))
-        } => return done.map(|_| ()),
-        () = silence(&last, idle_timeout) => return Ok(()),
-        code = end => code,
+    let code = if let Some(code) = ended {
+        code
+    } else {
+        tokio::select! {
+            done = async {
+                tokio::try_join!(copy(&mut from_browser, &mut to_upstream, &last), down.carry(&last))
+            } => return done.map(|_| ()),
+            () = silence(&last, idle_timeout) => return Ok(()),
+            code = end => code,
+        }
     };
     drop(to_upstream);
     let taking_leave = tokio::time::timeout(GRACE, down.close(code)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Loaded, Sessions};
 use crate::clock::Timestamp;
+use crate::secret;
 use crate::store::{self, News, Reason, SessionId, SessionKey, Watcher};
 
 /// See the module. Never extends the session.
@@ -214,7 +215,10 @@ impl Follower {
         let warn_at = seen.warning.map(|warning| over_at - warning);
         let token_ends = token_ends.filter(|_| seen.token == Token::Lives);
         let soonest = [Some(over_at), warn_at, token_ends].into_iter().flatten().min();
-        self.look_at = (now + LOOK_AGAIN).min(soonest.unwrap_or(over_at));
+        // Not all at the same time, also if one gap in the signals has brought all of them here together.
+        let [random] = secret::random();
+        let look_again = LOOK_AGAIN * 3 / 4 + LOOK_AGAIN / 4 * u32::from(random) / 255;
+        self.look_at = (now + look_again).min(soonest.unwrap_or(over_at));
     }
 
     /// Streams that have missed something look one after the other, and not all at once. Keys are digests, so they are evenly spread.
