@@ -15,6 +15,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
+use futures_util::future::join_all;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use url::Url;
@@ -141,9 +142,8 @@ impl Cloakroom {
     pub async fn drain(&self) {
         self.stop();
         self.upgrades.close().await;
-        for (frontend, _) in self.edge.frontends.iter() {
-            frontend.drain().await;
-        }
+        // At the same time: each may wait long for a store that is away.
+        join_all(self.edge.frontends.iter().map(|(frontend, _)| frontend.drain())).await;
     }
 }
 

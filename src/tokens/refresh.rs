@@ -235,9 +235,12 @@ impl<E: TokenEndpoint> Refresher<E> {
             match self.try_to_store(loaded, &renewed, &sealed, (version, after)).await {
                 Ok(Stored::Done(tokens)) => {
                     metric::refreshed(Refresh::Renewed);
+                    if after == LeaseAfter::Keep {
+                        let _ = self.sessions.store().release_lease(lease).await; // if it is ours after all
+                    }
                     return Ok(tokens);
                 }
-                // The lease that is there now is another holder's.
+                // The lease that is there now may be another holder's.
                 Ok(Stored::At(newer)) => (version, after) = (newer, LeaseAfter::Keep),
                 Ok(Stored::Gone) => return self.without_row(renewed).await,
                 Ok(Stored::Retired) => return Ok(renewed),
@@ -314,7 +317,9 @@ impl<E: TokenEndpoint> Refresher<E> {
         metric::refreshed(Refresh::Outage);
         let now = self.sessions.now();
         let of_session = self.brakes.failed(Braked::Session(loaded.key()), now);
-        let is_down = !matches!(error, oidc::Error::TokenEndpoint(_));
+        // An answer, however odd, is about this session. Only one that does not come, or would come to nobody, is about all.
+        let is_down =
+            matches!(error, oidc::Error::Unavailable { .. } | oidc::Error::Discovery(_) | oidc::Error::Keys(_));
         let pause = if is_down { self.brakes.failed(Braked::Provider, now).max(of_session) } else { of_session };
         tracing::warn!(session = %loaded.key().tag(), %error, again_in = ?pause, "could not refresh");
         Failure::Provider(pause)

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::tokens::with_live;
@@ -35,14 +34,13 @@ pub(super) async fn replace(
     row: &NewRow,
     limit: Option<&Limit>,
 ) -> Done<Replaced> {
-    let mut transaction = connection.begin().await?;
-    if !add(&mut transaction, key, row, None).await? {
-        transaction.rollback().await?;
+    if !add(connection, key, row, None).await? {
         return Ok(Replaced::Exists);
     }
-    let old = retire(&mut transaction, old, retire_for).await?;
-    transaction.commit().await?;
-    if undo_if_ended(connection, key, row).await? {
+    let is_ended = undo_if_ended(connection, key, row).await?;
+    // Last: if anything fails before, the person still has the session they had, and the new row is one that nobody knows the id of.
+    let old = retire(connection, old, retire_for).await?;
+    if is_ended {
         return Ok(Replaced::Ended);
     }
     Ok(Replaced::Replaced { old, evicted: evict(connection, limit).await? })

@@ -64,6 +64,9 @@ impl Lines {
         // On the same connection: it waits for what this connection has written.
         commands.push(cmd("WAIT").arg(confirmed.replicas).arg(WAIT_MILLIS).take());
         let mut answers = confirmed.link.send(&commands).await?.values;
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(Failure::wants_another_server)) {
+            self.reads.renew(); // it leads to the same server, which answers reads as if nothing had happened
+        }
         let count: u32 = read(answers.pop().unwrap_or(Err(Failure::Unexpected("nothing")))?)?;
         // A refused command has written nothing, and is told as refused.
         if count < confirmed.replicas && answers.iter().any(Result::is_ok) {

@@ -93,6 +93,11 @@ impl Link {
             .clone()
     }
 
+    /// New callers get a new connection.
+    pub(super) fn renew(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The connection with this number is not for new callers. Those that wait for an answer of it still may get one.
     fn forget(&self, nth: u64) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

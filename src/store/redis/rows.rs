@@ -46,7 +46,12 @@ impl Store {
         if is_ended {
             return Ok(Replaced::Ended);
         }
-        Ok(Replaced::Replaced { old, evicted: self.evict(limit, (&created, key)).await? })
+        // The old row is retired; a limit that cannot be kept now is no reason to log somebody out.
+        let evicted = self.evict(limit, (&created, key)).await.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "too many sessions of one subject may be left");
+            Vec::new()
+        });
+        Ok(Replaced::Replaced { old, evicted })
     }
 
     pub(super) async fn load(&self, key: SessionKey) -> Done<Option<Row>> {

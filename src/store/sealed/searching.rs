@@ -3,7 +3,7 @@
 use super::{SealedStore, Term};
 use crate::clock::Timestamp;
 use crate::metric;
-use crate::store::{Ending, EndingTarget, IndexKey, Reason, Result, Tombstone};
+use crate::store::{Ending, EndingTarget, IndexKey, Keyring, Reason, Result, Tombstone};
 
 /// What to end within a provider and client, and what to end if it arrives late.
 #[derive(Clone, Copy)]
@@ -31,12 +31,14 @@ impl SealedStore {
     ///
     /// Frontends that share a registration share their terms: sessions of all of them end.
     pub(crate) async fn end_matching(&self, ending: &TermEnding<'_>) -> Result<u64> {
+        let ring = self.keyring.now(); // one for all of it: rings that are exchanged meanwhile order their keys otherwise
         let targets = ending.targets.iter().flat_map(|target| {
-            let under_each_key = self.under_each_key(target.all_of);
+            let under_each_key = self.under_each_key(&ring, target.all_of);
             under_each_key.map(|all_of| EndingTarget { all_of, issued_not_after: target.issued_not_after })
         });
         let tombstones = ending.tombstones.iter().flat_map(|&(term, issued_not_after)| {
-            self.index_keys(term).into_iter().map(move |term| Tombstone { term, issued_not_after })
+            let keys = ring.index_keys(&self.term_parts(term));
+            keys.into_iter().map(move |term| Tombstone { term, issued_not_after })
         });
         let ending = Ending { targets: targets.collect(), tombstones: tombstones.collect(), reason: ending.reason };
         let ended = self.bounded(self.backend.end_matching(&ending)).await?;
@@ -45,10 +47,10 @@ impl SealedStore {
     }
 
     /// One list of index keys per master key: a row carries terms of one key only.
-    fn under_each_key(&self, terms: &[Term<'_>]) -> impl Iterator<Item = Vec<IndexKey>> + use<> {
+    fn under_each_key(&self, ring: &Keyring, terms: &[Term<'_>]) -> impl Iterator<Item = Vec<IndexKey>> + use<> {
         let mut by_key: Vec<Vec<IndexKey>> = Vec::new();
         for term in terms {
-            for (nth, index_key) in self.index_keys(*term).into_iter().enumerate() {
+            for (nth, index_key) in ring.index_keys(&self.term_parts(*term)).into_iter().enumerate() {
                 match by_key.get_mut(nth) {
                     Some(keys) => keys.push(index_key),
                     None => by_key.push(vec![index_key]),
