@@ -28,16 +28,21 @@ pub(crate) use run::{rehearse, serve, upkeep};
 pub(crate) use run::{serve_on, until_told};
 pub use serve::ServeError;
 
+pub use crate::server::Listener;
+#[cfg(unix)]
+pub use crate::server::SocketError;
+
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
+use crate::guard::operator::AdminToken;
 use crate::guard::{self, access_log, forwarded};
 use crate::metric::{self, Exporter};
 use crate::oidc::{ClientAuth, ClientOptions, Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
 use crate::respond::{self, RequestId, RequestKind};
-use crate::routes::{self, Readiness};
-use crate::session::{CookiePolicy, Sessions};
+use crate::routes::{self, Operators, Readiness};
+use crate::session::{CookiePolicy, Sessions, Upkeep};
 use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend, Watching};
 use crate::tokens::{self, AccessTokens};
 use crate::{Error, tls};
@@ -127,7 +132,8 @@ impl Cloakroom {
             .layer(from_fn(access_log::log))
     }
 
-    /// Everything the admin listener answers.
+    /// Everything the admin listener answers. `/sessions` is for who has `server.admin_token`, and is not there without one: that a
+    /// request came over a Unix socket only our own [listener](Listener) can tell.
     pub fn admin_router(&self) -> Router {
         self.admin.clone()
     }
@@ -204,14 +210,16 @@ impl CloakroomBuilder {
         let mut foundry = Foundry::new(&config, &backend, &clock)?;
         let frontends =
             config.frontends.iter().map(|options| foundry.frontend(options)).collect::<Result<Vec<_>, _>>()?;
+        let operators = foundry.operators();
         let (store, providers) = (foundry.sealed(&config.frontends[0]), foundry.providers.into_values().collect());
         let (keyring, client, watching) = (foundry.keyring, foundry.client, foundry.watching);
         let voice = frontends[0].voice().clone();
         let (upgrades, stopping) = (Upgrades::default(), CancellationToken::new());
         let readiness = Readiness { store, providers, stopping: stopping.clone(), exporter };
-        let admin = routes::admin(readiness, config.server.hosts.clone().into(), voice.clone());
+        let admin_token = operators.token.clone();
+        let admin = routes::admin(readiness, operators, config.server.hosts.clone().into(), voice.clone());
         let trusted = config.server.trusted_proxies.clone().into();
-        let live = Arc::new(Live::new(keyring, &frontends, client, config));
+        let live = Arc::new(Live::new(keyring, &frontends, client, admin_token, config));
         let frontends = frontends.into_iter().map(|frontend| {
             let handlers = handlers.remove(frontend.id()).unwrap_or_default();
             let router = routes::frontend(&frontend, &upgrades, &stopping, handlers);
@@ -323,6 +331,11 @@ impl<'a> Foundry<'a> {
 
     fn sealed(&self, options: &frontend::Options) -> SealedStore {
         SealedStore::new(self.backend.clone(), self.keyring.clone(), scope(options), self.breaker.clone())
+    }
+
+    fn operators(&self) -> Operators {
+        let upkeep = Upkeep::new(self.config.frontends.iter().map(|options| self.sealed(options)).collect());
+        Operators { upkeep: Arc::new(upkeep), token: AdminToken::new(self.config.server.admin_token.clone()) }
     }
 
     /// The paths of frontends below this one.

@@ -15,6 +15,7 @@ use crate::config::{Config, LogFormat};
 use crate::store::MasterKey;
 use crate::{app, telemetry};
 
+mod operator;
 mod sessions;
 
 use sessions::Sessions;

@@ -106,6 +106,15 @@ pub enum Error {
     /// The authority is none of ours.
     #[error("the request is for another host")]
     MisdirectedRequest,
+    /// Only an operator may do this, and the caller does not prove to be one.
+    #[error("the admin token is missing or wrong")]
+    AdminTokenNeeded,
+    /// An operator did not say clearly which sessions are meant.
+    #[error("it is not clear which sessions are meant: {why}")]
+    SelectionInvalid {
+        /// What is wrong with the query.
+        why: String,
+    },
     /// The upstream cannot be reached.
     #[error("the upstream is unavailable: {cause}")]
     UpstreamUnavailable {
@@ -158,11 +167,18 @@ impl Error {
             Self::PathNotAllowed => &facts::PATH_NOT_ALLOWED,
             Self::WorkerScriptRefused => &facts::WORKER_SCRIPT_REFUSED,
             Self::MisdirectedRequest => &facts::MISDIRECTED_REQUEST,
+            Self::AdminTokenNeeded => &facts::ADMIN_TOKEN_NEEDED,
+            Self::SelectionInvalid { .. } => &facts::SELECTION_INVALID,
             Self::UpstreamUnavailable { .. } => &facts::UPSTREAM_UNAVAILABLE,
             Self::UpstreamTimeout => &facts::UPSTREAM_TIMEOUT,
             Self::Unavailable(_) => &facts::UNAVAILABLE,
             Self::Internal(_) => &facts::INTERNAL,
         }
+    }
+
+    /// Whether a person can log in and go on.
+    pub(crate) fn is_mended_by_login(&self) -> bool {
+        self.status() == StatusCode::UNAUTHORIZED && !matches!(self, Self::AdminTokenNeeded)
     }
 
     /// `Retry-After`, for what passes.
@@ -185,6 +201,7 @@ impl Error {
             Self::LoginParameterNotAllowed { parameter: "repeated" } => Some("One comes twice.".to_owned()),
             Self::LoginParameterNotAllowed { parameter } => Some(format!("The parameter is {parameter}.")),
             Self::LoginRefused(code) => Some(format!("The provider said: {}.", code.as_str())),
+            Self::SelectionInvalid { why } => Some(format!("Here {why}.")),
             Self::LoginWeaker => Some("It was weaker than the session you have, which goes on.".to_owned()),
             _ => None,
         }

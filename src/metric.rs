@@ -24,12 +24,13 @@ enum Kind {
 }
 
 /// Every metric there is.
-pub(crate) const ALL: [&Metric; 8] = [
+pub(crate) const ALL: [&Metric; 9] = [
     &REQUESTS,
     &LOGINS,
     &LOGOUTS,
     &SESSIONS_ENDED,
     &REFRESHES,
+    &ADMIN_REFUSED,
     &STORE_UNAVAILABLE,
     &STORE_BREAKER_OPEN,
     &STORE_BREAKER_OPENINGS,
@@ -64,6 +65,12 @@ const REFRESHES: Metric = Metric {
     kind: Kind::Counter,
     labels: &["outcome"],
     help: "Renewals of tokens, by what became of them",
+};
+const ADMIN_REFUSED: Metric = Metric {
+    name: "cloakroom_admin_refused_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Requests for an operator's verb that were no operator's",
 };
 const STORE_UNAVAILABLE: Metric = Metric {
     name: "cloakroom_store_unavailable_total",
@@ -183,6 +190,32 @@ impl Refresh {
 /// Counts a renewal: once for each that asked, or could not ask, the provider; not for those who wait for it.
 pub(crate) fn refreshed(outcome: Refresh) {
     REFRESHES.counter(&[outcome.as_str()]).increment(1);
+}
+
+/// Who wanted to do what operators do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intruder {
+    /// Somebody without a token, or with something else.
+    NoToken,
+    /// Somebody with another token.
+    WrongToken,
+    /// A page.
+    Browser,
+}
+
+impl Intruder {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no-token",
+            Self::WrongToken => "wrong-token",
+            Self::Browser => "browser",
+        }
+    }
+}
+
+/// Counts a refused request for an operator's verb.
+pub(crate) fn admin_refused(who: Intruder) {
+    ADMIN_REFUSED.counter(&[who.as_str()]).increment(1);
 }
 
 /// Counts what becomes of calls to the store.

@@ -3,9 +3,13 @@
 //! HTTP/2 is spoken where ALPN chose it, HTTP/1.1 everywhere else. The version is never guessed from the first bytes, as
 //! `hyper_util::server::conn::auto` does: the guess has no time limit, so a silent client would hold its connection for ever.
 
+mod listener;
+#[cfg(unix)]
+mod socket;
 mod stall;
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -19,12 +23,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::listener::Accepted;
+pub use self::listener::Listener;
+#[cfg(unix)]
+pub use self::socket::SocketError;
 use self::stall::WriteLimit;
+#[cfg(unix)]
+use crate::guard::operator::OverSocket;
 use crate::proxy::{Peer, Scheme};
 
 /// What a client may make a listener wait for.
@@ -48,16 +58,17 @@ impl Limits {
 }
 
 /// Serves `router` on `listener` until `shutdown`; then accepts nothing more, lets requests under way finish for at most
-/// `limits.drain`, and ends what is left. Every request carries its [`Peer`] as an extension.
+/// `limits.drain`, and ends what is left. Every request carries its [`Peer`] as an extension, or `OverSocket`.
 ///
 /// WebSockets are not waited for: they belong to `proxy::Upgrades`. A failure to accept is logged and tried again.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     tls: Option<TlsAcceptor>,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
+    let listener = listener.into();
     let (http1, http2) = (speaks_http1(&limits), speaks_http2(&limits));
     let finish = CancellationToken::new();
     let server = Arc::new(Server { tls, router, http1, http2, limits, finish: finish.clone() });
@@ -66,8 +77,12 @@ pub(crate) async fn serve(
         tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => {
+                Ok(Accepted::Tcp(stream, address)) => {
                     connections.spawn(Arc::clone(&server).connection(stream, address));
+                }
+                #[cfg(unix)]
+                Ok(Accepted::Unix(stream)) => {
+                    connections.spawn(Arc::clone(&server).local_connection(stream));
                 }
                 Err(error) => rest(&error, &shutdown).await,
             },
@@ -119,8 +134,16 @@ impl Server {
         }
     }
 
+    /// On this machine, so without TLS.
+    #[cfg(unix)]
+    async fn local_connection(self: Arc<Self>, stream: tokio::net::UnixStream) {
+        let stream = WriteLimit::new(stream, self.limits.write_timeout);
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(OverSocket));
+        self.carry(connection, http1::Connection::graceful_shutdown, "unix socket").await;
+    }
+
     /// Drives a connection to its end, which `shut_down` brings near once the listener ends.
-    async fn carry<C>(&self, connection: C, shut_down: fn(Pin<&mut C>), address: SocketAddr)
+    async fn carry<C>(&self, connection: C, shut_down: fn(Pin<&mut C>), address: impl Display)
     where
         C: Future<Output = hyper::Result<()>>,
     {
@@ -137,13 +160,14 @@ impl Server {
         }
     }
 
-    fn service(
+    /// Every request carries `peer`.
+    fn service<P: Clone + Send + Sync + 'static>(
         &self,
-        peer: Peer,
-    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<> {
+        peer: P,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<P> {
         let router = self.router.clone();
         service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             // A router is always ready.
             tower::Service::call(&mut router.clone(), request)
         })

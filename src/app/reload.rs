@@ -1,4 +1,4 @@
-//! Values that are exchanged while everything runs: master keys, client secrets, roots, the listener's certificate.
+//! Values that are exchanged while everything runs: master keys, client secrets, the admin token, roots, the listener's certificate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,9 @@ use tokio_rustls::TlsAcceptor;
 use super::Cloakroom;
 use crate::config::{Config, Tls};
 use crate::frontend::Frontend;
+use crate::guard::operator::AdminToken;
 use crate::oidc::{ClientAuth, ProviderHttp, RelyingParty};
+use crate::secret::Secret;
 use crate::store::{Keyring, LiveKeyring};
 use crate::{proxy, tls};
 
@@ -37,6 +39,8 @@ pub enum Exchanged {
     },
     /// How a frontend proves to its provider who it is; the frontend's name.
     ClientAuth(String),
+    /// What operators prove themselves with. They may have none any more.
+    AdminToken,
     /// The roots of `server.ca_file`, for providers and upstreams.
     Roots,
     /// The listener's certificate and key.
@@ -51,6 +55,7 @@ impl fmt::Display for Exchanged {
                 if gone.is_empty() { Ok(()) } else { write!(f, "; gone: {}", gone.join(", ")) }
             }
             Self::ClientAuth(frontend) => write!(f, "client secret of {frontend}"),
+            Self::AdminToken => f.write_str("server.admin_token"),
             Self::Roots => f.write_str("roots of server.ca_file"),
             Self::Certificate => f.write_str("the listener's certificate"),
         }
@@ -70,8 +75,8 @@ pub enum ReloadError {
 }
 
 impl Cloakroom {
-    /// Takes over what may change while everything runs: master keys, client secrets, the roots of `server.ca_file`, the listener's
-    /// certificate and key. All of it or nothing; calls under way finish with what they began with. What else differs in `config` is
+    /// Takes over what may change while everything runs: master keys, client secrets, the admin token, the roots of `server.ca_file`,
+    /// the listener's certificate and key. All of it or nothing; calls under way finish with what they began with. What else differs in `config` is
     /// named and has no effect. Logs what was exchanged.
     ///
     /// A store without configured keys keeps the key it made itself, a client with a secret does not become a public one, and a
@@ -120,6 +125,7 @@ pub(super) struct Live {
     /// By the names of their frontends.
     relying_parties: BTreeMap<String, RelyingParty>,
     upstreams: proxy::Client,
+    admin_token: AdminToken,
     /// There from the moment that TLS is spoken.
     certificate: OnceLock<Arc<tls::Certificate>>,
     /// As it was at the start but for what was exchanged since.
@@ -130,15 +136,24 @@ pub(super) struct Live {
 struct Fresh {
     keyring: Option<Keyring>,
     auths: Vec<(String, ClientAuth)>,
+    /// May be none from now on.
+    admin_token: Option<Secret<String>>,
     roots: Option<(Arc<rustls::ClientConfig>, reqwest::Client)>,
     certificate: Option<CertifiedKey>,
 }
 
 impl Live {
-    pub(super) fn new(keyring: LiveKeyring, frontends: &[Frontend], upstreams: proxy::Client, running: Config) -> Self {
+    pub(super) fn new(
+        keyring: LiveKeyring,
+        frontends: &[Frontend],
+        upstreams: proxy::Client,
+        admin_token: AdminToken,
+        running: Config,
+    ) -> Self {
         let relying_party = |frontend: &Frontend| (frontend.id().to_owned(), frontend.relying_party().clone());
         let relying_parties = frontends.iter().map(relying_party).collect();
-        Self { keyring, relying_parties, upstreams, certificate: OnceLock::new(), running: Mutex::new(running) }
+        let (certificate, running) = (OnceLock::new(), Mutex::new(running));
+        Self { keyring, relying_parties, upstreams, admin_token, certificate, running }
     }
 
     /// The ids of the master keys in use, the one that seals first.
@@ -173,7 +188,8 @@ impl Live {
             _ => None,
         };
         let in_use = |certified: &CertifiedKey| self.certificate.get().is_none_or(|known| known.is(certified));
-        Ok(Fresh { keyring, auths, roots, certificate: certificate.filter(|certified| !in_use(certified)) })
+        let certificate = certificate.filter(|certified| !in_use(certified));
+        Ok(Fresh { keyring, auths, admin_token: newer.server.admin_token.clone(), roots, certificate })
     }
 
     /// Cannot fail half way.
@@ -193,6 +209,9 @@ impl Live {
                 relying_party.exchange_auth(auth);
                 exchanged.push(Exchanged::ClientAuth(frontend));
             }
+        }
+        if self.admin_token.exchange(fresh.admin_token) {
+            exchanged.push(Exchanged::AdminToken);
         }
         if let Some((tls, connections)) = fresh.roots {
             for relying_party in self.relying_parties.values() {
@@ -221,6 +240,7 @@ fn adopt(running: &mut Config, newer: Config) {
             frontend.client.auth = auth.clone();
         }
     }
+    running.server.admin_token = newer.server.admin_token;
     running.server.ca_pem = newer.server.ca_pem;
     if running.server.tls.is_some() && newer.server.tls.is_some() {
         running.server.tls = newer.server.tls;

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::watch::{Load, Watch};
 use super::{BuildError, Cloakroom, CloakroomBuilder, ServeError, keys, scope};
-use crate::config::Config;
+use crate::config::{AdminListen, Config};
+use crate::server::Listener;
 use crate::session::Upkeep;
 use crate::store::{self, Breaker, Keyring, MemoryBackend, SealedStore};
 
@@ -45,8 +46,8 @@ async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
     watch: Option<Watch>,
 ) -> Result<(), ServeError> {
-    let admin = match builder.config.server.admin_listen {
-        Some(address) => Some(listen(address).await?),
+    let admin = match &builder.config.server.admin_listen {
+        Some(at) => Some(listen_for_operators(at).await?),
         None => None,
     };
     let cloakroom = builder.build().await?;
@@ -82,6 +83,16 @@ pub(crate) async fn upkeep(config: &Config) -> Result<Upkeep, BuildError> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+async fn listen_for_operators(at: &AdminListen) -> Result<Listener, ServeError> {
+    match at {
+        AdminListen::Address(address) => listen(*address).await.map(Listener::from),
+        #[cfg(unix)]
+        AdminListen::Unix(path) => {
+            Listener::unix(path).await.map_err(|source| ServeError::Socket { path: path.clone(), source })
+        }
+    }
 }
 
 /// Is over after SIGTERM or ctrl-C.

@@ -2,12 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::PathBuf;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{BuildError, Cloakroom};
-use crate::server::{self, Limits};
+#[cfg(unix)]
+use crate::server::SocketError;
+use crate::server::{self, Limits, Listener};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,15 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// A Unix socket cannot be listened on.
+    #[cfg(unix)]
+    #[error("cannot listen on unix:{}: {source}", path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: SocketError,
+    },
     /// The listener's certificate or key cannot be used.
     #[error("cannot use the listener's certificate: {0}")]
     Certificate(String),
@@ -35,13 +48,15 @@ impl ServeError {
         match self {
             Self::Build(error) => error.is_misconfiguration(),
             Self::Certificate(_) => true,
+            #[cfg(unix)]
+            Self::Socket { source, .. } => matches!(source, SocketError::NotASocket),
             Self::Listen { .. } => false,
         }
     }
 }
 
 impl Cloakroom {
-    /// Serves the public listener (and the admin listener) until `shutdown` is over; then accepts nothing more, lets requests under way
+    /// Serves the public listener (and the admin listener, on a `TcpListener` or on a Unix socket) until `shutdown` is over; then accepts nothing more, lets requests under way
     /// finish within the configured `drain`, and waits for token renewals, so that no rotated token is lost. The admin listener goes on
     /// until then, and `/readyz` says that it stops.
     ///
@@ -50,7 +65,7 @@ impl Cloakroom {
     pub async fn serve(
         self,
         listener: TcpListener,
-        admin: Option<TcpListener>,
+        admin: Option<Listener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         let acceptor = self.live.acceptor().map_err(|error| ServeError::Certificate(error.to_string()))?;
@@ -82,14 +97,13 @@ impl Cloakroom {
         Limits::new(config.server.max_headers, config.server.drain)
     }
 
-    fn announce(&self, listener: &TcpListener, admin: Option<&TcpListener>) {
-        let address = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
-        let listen = address(listener);
+    fn announce(&self, listener: &TcpListener, admin: Option<&Listener>) {
+        let listen = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
         for (frontend, _) in self.edge.frontends.iter() {
             tracing::info!(frontend = frontend.id(), url = %frontend.url(), %listen, "serving");
         }
         if let Some(admin) = admin {
-            tracing::info!(listen = %address(admin), "answering health checks and metrics");
+            tracing::info!(listen = %admin, "answering health checks, metrics and operators");
         }
         tracing::info!(keys = self.live.key_ids().join(", "), "the first of these master keys seals");
         for weakened in &self.live.running().weakened {

@@ -7,10 +7,13 @@ use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use http::StatusCode;
+
+use super::operator::{CallError, Operator};
 use super::{Failed, load, print, runtime, say};
 use crate::app;
 use crate::clock::Timestamp;
-use crate::config::Store;
+use crate::config::{Config, Store};
 use crate::session::{KeyRole, Meant, Stats, Upkeep, UpkeepError, Whose};
 use crate::store::{self, Migrated, Place};
 
@@ -62,6 +65,9 @@ struct Selection {
     /// The sessions that belong to this session at the provider.
     #[arg(long)]
     sid: Option<String>,
+    /// The one that goes by this tag in logs and in /bff/user.
+    #[arg(long)]
+    tag: Option<String>,
     /// All sessions.
     #[arg(long)]
     all: bool,
@@ -69,22 +75,38 @@ struct Selection {
 
 impl Selection {
     fn whose(&self) -> Whose<'_> {
-        match (&self.sub, &self.sid) {
-            (Some(sub), _) => Whose::Subject(sub),
-            (None, Some(sid)) => Whose::Sid(sid),
-            (None, None) => Whose::Everybodys,
+        match self {
+            Self { sub: Some(sub), .. } => Whose::Subject(sub),
+            Self { sid: Some(sid), .. } => Whose::Sid(sid),
+            Self { tag: Some(tag), .. } => Whose::Tag(tag),
+            _ => Whose::Everybodys,
         }
+    }
+}
+
+impl End {
+    /// The same in the words of the admin listener.
+    fn query(&self) -> Vec<(&str, &str)> {
+        let whose = match self.whose.whose() {
+            Whose::Subject(subject) => ("sub", subject),
+            Whose::Sid(sid) => ("sid", sid),
+            Whose::Tag(tag) => ("tag", tag),
+            Whose::Everybodys => ("all", "true"),
+        };
+        let narrowed = [("frontend", self.frontend.as_deref()), ("issuer", self.issuer.as_deref())];
+        let narrowed = narrowed.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        std::iter::once(whose).chain(narrowed).collect()
     }
 }
 
 pub(super) fn run(command: &Sessions, file: Option<&Path>) -> Result<(), Failed> {
     match command {
-        Sessions::Stats { json } => look_after(file, async |upkeep| {
+        Sessions::Stats { json } => look_after(&load(file)?, async |upkeep| {
             let stats = upkeep.stats().await?;
             print(if *json { as_json(&stats) } else { stats.to_string() });
             Ok(())
         }),
-        Sessions::Purge { before } => look_after(file, async |upkeep| {
+        Sessions::Purge { before } => look_after(&load(file)?, async |upkeep| {
             print(format_args!("expired rows removed: {}", upkeep.purge().await?));
             if let Some(before) = before {
                 let ended = upkeep.end_older(*before).await?;
@@ -92,22 +114,43 @@ pub(super) fn run(command: &Sessions, file: Option<&Path>) -> Result<(), Failed>
             }
             Ok(())
         }),
-        Sessions::End(End { whose, frontend, issuer }) => look_after(file, async |upkeep| {
-            let meant = Meant { frontend: frontend.as_deref(), issuer: issuer.as_deref() };
-            print(format_args!("sessions ended: {}", upkeep.end(whose.whose(), meant).await?));
-            Ok(())
-        }),
+        Sessions::End(which) => end(which, &load(file)?),
         Sessions::Migrate { from, to } => runtime()?.block_on(migrate(from, to)),
     }
 }
 
-fn look_after(file: Option<&Path>, work: impl AsyncFnOnce(&Upkeep) -> Result<(), UpkeepError>) -> Result<(), Failed> {
-    let config = load(file)?;
+/// By the server if one answers; else in the store, which tells nobody in another process if it is a file.
+fn end(which: &End, config: &Config) -> Result<(), Failed> {
+    if let Some(operator) = Operator::of(config) {
+        match runtime()?.block_on(operator.end(&which.query())) {
+            Ok(None) if config.store.is_memory() => {
+                return Err(failed(format_args!("nobody listens on {operator}, and {IN_MEMORY}")));
+            }
+            Ok(None) => {}
+            Ok(Some(ended)) => {
+                print(format_args!("sessions ended: {ended} (by the server at {operator})"));
+                return Ok(());
+            }
+            Err(error) => {
+                let told = format_args!("the server at {operator} {error}");
+                let is_input = matches!(&error, CallError::Refused { status: StatusCode::BAD_REQUEST, .. });
+                return Err(if is_input { wrong(told) } else { failed(told) });
+            }
+        }
+    }
+    look_after(config, async |upkeep| {
+        let meant = Meant { frontend: which.frontend.as_deref(), issuer: which.issuer.as_deref() };
+        print(format_args!("sessions ended: {} (in the store)", upkeep.end(which.whose.whose(), meant).await?));
+        Ok(())
+    })
+}
+
+fn look_after(config: &Config, work: impl AsyncFnOnce(&Upkeep) -> Result<(), UpkeepError>) -> Result<(), Failed> {
     if config.store.is_memory() {
         return Err(wrong(IN_MEMORY));
     }
     runtime()?.block_on(async {
-        let upkeep = app::upkeep(&config).await.map_err(Failed::told)?;
+        let upkeep = app::upkeep(config).await.map_err(Failed::told)?;
         work(&upkeep).await.map_err(|error| match error {
             UpkeepError::NoFrontend(_) => wrong(error),
             UpkeepError::Store(error) => failed(format_args!("{}: {error}; run it again", config.store.shown())),

@@ -1,4 +1,4 @@
-//! What sections mean together: frontends beside each other and behind one listener.
+//! What sections mean together: frontends beside each other and behind one listener, secrets that must not be the same.
 
 use super::Server;
 use super::frontend::is_below;
@@ -6,8 +6,15 @@ use super::path::KeyPath;
 use super::reader::Reader;
 use super::values::quoted;
 use crate::frontend::Options;
+use crate::store::MasterKey;
 
-pub(super) fn check(server: &Server, frontends: &[Options], reader: &Reader<'_>) {
+pub(super) fn check(server: &Server, keys: &[MasterKey], frontends: &[Options], reader: &Reader<'_>) {
+    // Both are what `keygen` prints, and one of them is sent around.
+    if let Some(token) = &server.admin_token
+        && keys.iter().any(|key| key.to_base64url() == *token)
+    {
+        reader.complain(&KeyPath::of("server.admin_token"), "is a master key, which nobody is ever sent; make another");
+    }
     for (index, frontend) in frontends.iter().enumerate() {
         let others = || frontends.iter().enumerate().filter(move |(other, _)| *other != index).map(|(_, other)| other);
         let neighbours: Vec<&Options> = others().filter(|other| other.url.origin() == frontend.url.origin()).collect();

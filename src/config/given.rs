@@ -96,8 +96,9 @@ fn identity(_: &fs::Metadata) -> [i64; 4] {
 }
 
 /// What [`Cloakroom::reload`](crate::Cloakroom::reload) takes over.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 7] = [
     "keys.master",
+    "server.admin_token",
     "server.ca_file",
     "server.tls.cert",
     "server.tls.key",

@@ -37,7 +37,7 @@ pub use findings::{Finding, Findings, Origin};
 #[cfg(feature = "server")]
 pub(crate) use given::Files;
 pub(crate) use given::Given;
-pub use server::{LogFormat, Server, Tls};
+pub use server::{AdminListen, LogFormat, Server, Tls};
 pub use sources::LoadOptions;
 pub use store::Store;
 pub use summary::Summary;
@@ -139,7 +139,7 @@ fn read(root: &raw::Root, reader: &Reader<'_>) -> Config {
         frontend::read(id, raw, &at, &providers, &session.cookie_name)
     };
     let frontends: Vec<_> = root.frontends.iter().filter_map(one).collect();
-    conflicts::check(&server, &frontends, reader);
+    conflicts::check(&server, &keys, &frontends, reader);
     Config { server, keys, store, session, frontends, weakened: Vec::new(), given: Given::default() }
 }
 

@@ -39,8 +39,8 @@ section! {
 section! {
     /// `[server]`
     Server {
-        listen: Leaf, admin_listen: Leaf, trusted_proxies: Leaf, tls: Option<Tls>, drain: Leaf, log: Leaf, log_level: Leaf,
-        hosts: Leaf, ca_file: Leaf, max_headers: Leaf,
+        listen: Leaf, admin_listen: Leaf, admin_token: Leaf, trusted_proxies: Leaf, tls: Option<Tls>, drain: Leaf, log: Leaf,
+        log_level: Leaf, hosts: Leaf, ca_file: Leaf, max_headers: Leaf,
     }
 }
 section! {
@@ -174,7 +174,6 @@ enum Harmless {
 }
 
 const LATER: &[(&str, &str, Harmless)] = &[
-    ("server", "admin_token", Harmless::Never),
     ("server", "forward_auth_listen", Harmless::Never),
     ("providers.NAME", "profile", Harmless::Text("default")),
     ("providers.NAME", "par", Harmless::Text("off")),

@@ -1,5 +1,6 @@
 //! `[server]`: listeners, TLS, log.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::raw::{self, Leaf};
 use super::reader::Section;
 use super::values::shown;
+use crate::secret::Secret;
 
 /// `[server]`
 #[derive(Clone, Debug)]
@@ -19,8 +21,10 @@ use super::values::shown;
 pub struct Server {
     /// The public listener.
     pub listen: SocketAddr,
-    /// `/healthz`, `/readyz`. None with `"off"`.
-    pub admin_listen: Option<SocketAddr>,
+    /// `/healthz`, `/readyz`, `/metrics` and the operators' verbs. None with `"off"`.
+    pub admin_listen: Option<AdminListen>,
+    /// What operators prove themselves with over TCP: 32 characters at least, a bearer token by its form (RFC 6750 §2.1).
+    pub admin_token: Option<Secret<String>>,
     /// Whose `Forwarded` / `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Certificate chain and key in PEM files.
@@ -43,7 +47,8 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            admin_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
+            admin_listen: Some(AdminListen::Address(SocketAddr::from(([127, 0, 0, 1], 9090)))),
+            admin_token: None,
             trusted_proxies: Vec::new(),
             tls: None,
             drain: Duration::from_secs(30),
@@ -52,6 +57,27 @@ impl Default for Server {
             hosts: Vec::new(),
             ca_pem: None,
             max_headers: 64 * 1024,
+        }
+    }
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdminListen {
+    /// An address and port. Operators need the token.
+    Address(SocketAddr),
+    /// The file of a Unix socket, which its owner alone may open. Operators need nothing else.
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -77,16 +103,24 @@ pub enum LogFormat {
 pub(super) fn read(raw: &raw::Server, at: &Section<'_>) -> Server {
     let default = Server::default();
     let listen = at.parse("listen", &raw.listen, address).unwrap_or(default.listen);
-    let admin_listen = at.parse("admin_listen", &raw.admin_listen, address_or_off).unwrap_or(default.admin_listen);
-    if admin_listen.is_some_and(|admin| collide(admin, listen)) {
-        at.complain(
-            "admin_listen",
-            format!("collides with server.listen {listen}; the admin listener needs its own address"),
-        );
+    let admin_listen = |text: &str| admin_listen(text, at);
+    let admin_listen = at.parse("admin_listen", &raw.admin_listen, admin_listen).unwrap_or(default.admin_listen);
+    let admin_token = admin_token(&raw.admin_token, at);
+    if let Some(AdminListen::Address(admin)) = &admin_listen {
+        if collide(*admin, listen) {
+            at.complain(
+                "admin_listen",
+                format!("collides with server.listen {listen}; the admin listener needs its own address"),
+            );
+        }
+        if admin_token.is_some() && !admin.ip().is_loopback() {
+            at.weaken("admin_token", READABLE);
+        }
     }
     Server {
         listen,
         admin_listen,
+        admin_token,
         trusted_proxies: trusted_proxies(&raw.trusted_proxies, at),
         tls: raw.tls.as_ref().and_then(|raw| tls(raw, &at.section("tls"))),
         drain: at.duration_or_zero("drain", &raw.drain, default.drain),
@@ -112,8 +146,40 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && same_ip
 }
 
-fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
-    if text == "off" { Ok(None) } else { address(text).map(Some) }
+fn admin_listen(text: &str, at: &Section<'_>) -> Result<Option<AdminListen>, String> {
+    match text.strip_prefix("unix:") {
+        _ if text == "off" => Ok(None),
+        None => address(text).map(|address| Some(AdminListen::Address(address))),
+        Some(path) if path.is_empty() || path.starts_with("//") || path.ends_with('/') => {
+            Err(format!("{} is not unix:PATH, such as \"unix:/run/cloakroom/admin.sock\"", shown(text)))
+        }
+        Some(path) => socket(at.reader.file_path(path)).map(Some),
+    }
+}
+
+#[cfg(unix)]
+fn socket(path: PathBuf) -> Result<AdminListen, String> {
+    match std::os::unix::net::SocketAddr::from_pathname(&path) {
+        Ok(_) => Ok(AdminListen::Unix(path)),
+        Err(_) => Err("is longer than the path of a Unix socket may be, about 100 bytes".to_owned()),
+    }
+}
+
+#[cfg(not(unix))]
+fn socket(_: PathBuf) -> Result<AdminListen, String> {
+    Err("there are no Unix sockets on this system; write an address with a port".to_owned())
+}
+
+fn admin_token(leaf: &Leaf, at: &Section<'_>) -> Option<Secret<String>> {
+    let token = at.secret(&at.path.key("admin_token"), leaf.0.as_ref()?)?;
+    // RFC 6750 §2.1: b64token.
+    let is_sendable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    if !token.expose().trim_end_matches('=').bytes().all(is_sendable) {
+        at.complain("admin_token", format!("a bearer token has letters, digits and -._~+/ only; {TOKENS}"));
+    } else if token.expose().len() < SHORTEST_TOKEN {
+        at.complain("admin_token", format!("is shorter than {SHORTEST_TOKEN} characters; {TOKENS}"));
+    }
+    Some(token)
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
@@ -186,5 +252,9 @@ fn log_level(text: &str) -> Result<String, String> {
     ))
 }
 
+const READABLE: &str =
+    "the admin listener speaks no TLS, so the token can be read on the way; listen on loopback or on a Unix socket";
+const TOKENS: &str = "\"cloakroom keygen\" prints 43 random characters, which will do";
+const SHORTEST_TOKEN: usize = 32;
 const MIN_HEADERS: u64 = 8 * 1024;
 const MAX_HEADERS: u64 = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::fmt;
 use http::Method;
 
 use super::values::{show_duration, shown};
-use super::{Config, Store};
+use super::{Config, Server, Store};
 use crate::frontend::{AssetsOptions, Options};
 use crate::oidc::{ClientAuth, ResponseMode};
 use crate::proxy::{CsrfPolicy, RouteOptions};
@@ -19,7 +19,7 @@ impl fmt::Display for Summary<'_> {
         let Config { server, keys, store, session, frontends, weakened, .. } = self.0;
         let tls = if server.tls.is_some() { "https" } else { "http; TLS, if any, ends in front of it" };
         line(f, "listen", format!("{} ({tls})", server.listen))?;
-        line(f, "admin", server.admin_listen.map_or_else(|| "off".to_owned(), |address| address.to_string()))?;
+        line(f, "admin", admin(server))?;
         line(f, "store", sealed(store, keys.len()))?;
         let limits = [session.idle, session.absolute, session.remember_absolute].map(show_duration);
         let [idle, absolute, remember] = limits;
@@ -41,6 +41,18 @@ impl fmt::Display for Summary<'_> {
 
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
     writeln!(f, "{name:WIDTH$}{value}")
+}
+
+fn admin(server: &Server) -> String {
+    match (&server.admin_listen, &server.admin_token) {
+        (None, _) => "off".to_owned(),
+        #[cfg(unix)]
+        (Some(listen @ super::AdminListen::Unix(_)), _) => {
+            format!("{listen} (sessions are listed and ended by its owner)")
+        }
+        (Some(listen), Some(_)) => format!("{listen} (sessions are listed and ended with admin_token)"),
+        (Some(listen), None) => listen.to_string(),
+    }
 }
 
 fn sealed(store: &Store, keys: usize) -> String {

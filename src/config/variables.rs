@@ -214,6 +214,8 @@ const SHORT: &[Short] = &[
     short("CLOAKROOM_URL", "frontends.default.url", Form::Plain),
     short("CLOAKROOM_LISTEN", "server.listen", Form::Plain),
     short("CLOAKROOM_ADMIN_LISTEN", "server.admin_listen", Form::Plain),
+    short("CLOAKROOM_ADMIN_TOKEN", "server.admin_token", Form::Plain),
+    short("CLOAKROOM_ADMIN_TOKEN_FILE", "server.admin_token", Form::File),
     short("CLOAKROOM_ISSUER", "providers.default.issuer", Form::Plain),
     short("CLOAKROOM_CLIENT_ID", "frontends.default.client_id", Form::Plain),
     short("CLOAKROOM_CLIENT_SECRET", "frontends.default.client_auth.secret", Form::Plain),

@@ -60,6 +60,7 @@ impl Site {
         Server {
             listen: self.listen,
             admin_listen: None,
+            admin_token: None,
             trusted_proxies: Vec::new(),
             tls: None,
             drain: secs(1),

@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 /// Every slug there is, for `/bff/problems/{slug}`.
-pub(crate) const ALL: [&Facts; 26] = [
+pub(crate) const ALL: [&Facts; 28] = [
     &NOT_AUTHENTICATED,
     &SESSION_EXPIRED,
     &CSRF_HEADER_MISSING,
@@ -44,6 +44,8 @@ pub(crate) const ALL: [&Facts; 26] = [
     &UPSTREAM_TIMEOUT,
     &UNAVAILABLE,
     &INTERNAL,
+    &ADMIN_TOKEN_NEEDED,
+    &SELECTION_INVALID,
 ];
 
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
@@ -220,6 +222,22 @@ pub(super) const MISDIRECTED_REQUEST: Facts = Facts {
     title: "The request is for another host",
     happened: "Nothing is served under this name here.",
     remedy: "Check the address, or the name configured for this server.",
+    level: Level::INFO,
+};
+pub(super) const ADMIN_TOKEN_NEEDED: Facts = Facts {
+    status: StatusCode::UNAUTHORIZED,
+    slug: "admin-token-needed",
+    title: "For operators only",
+    happened: "This needs the configured admin token, as a bearer token.",
+    remedy: "Send it in the Authorization header.",
+    level: Level::WARN,
+};
+pub(super) const SELECTION_INVALID: Facts = Facts {
+    status: StatusCode::BAD_REQUEST,
+    slug: "selection-invalid",
+    title: "It is not clear which sessions are meant",
+    happened: "Nothing was done, since the query must name sessions exactly.",
+    remedy: "Correct it and send it again.",
     level: Level::INFO,
 };
 pub(super) const UPSTREAM_UNAVAILABLE: Facts = Facts {

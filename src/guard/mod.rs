@@ -8,6 +8,8 @@
 //! 6. [`session`] — the browser's session within reach, without I/O
 //! 7. [`headers`] — on our own endpoints
 //! 8. [`csrf`] — called by each endpoint and route with its class
+//!
+//! On the admin listener: [`authority`], and [`operator`] before what looks after everybody's sessions.
 
 pub(crate) mod access_log;
 pub(crate) mod authority;
@@ -15,5 +17,6 @@ pub(crate) mod csrf;
 mod extract;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
+pub(crate) mod operator;
 pub(crate) mod panic;
 pub(crate) mod session;

@@ -20,6 +20,7 @@ fn scraped() -> String {
         logout("shop");
         sessions_ended("logout", 1);
         refreshed(Refresh::Lost);
+        admin_refused(Intruder::WrongToken);
         let store = Store::new();
         store.unavailable();
         store.opened();

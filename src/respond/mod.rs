@@ -39,6 +39,9 @@ impl IntoResponse for Error {
         if let Self::MethodNotAllowed { allow } = &self {
             response.headers_mut().insert(header::ALLOW, allow.clone());
         }
+        if matches!(self, Self::AdminTokenNeeded) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

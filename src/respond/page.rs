@@ -6,7 +6,7 @@ use askama::Template;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{Voice, problem};
 use crate::Error;
@@ -34,7 +34,7 @@ impl<'a> ErrorPage<'a> {
             _ if facts.slug.starts_with("login-") && facts.slug != "login-parameter-not-allowed" => {
                 (Some(&*voice.login_url), "Start again")
             }
-            _ if facts.status == StatusCode::UNAUTHORIZED => (Some(&*voice.login_url), "Sign in"),
+            _ if error.is_mended_by_login() => (Some(&*voice.login_url), "Sign in"),
             _ => (None, ""),
         };
         let detail = problem::detail(error);

@@ -16,7 +16,7 @@ pub(super) struct Problem<'a> {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-    /// Where to log in; with 401.
+    /// Where to log in, if that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     login_url: Option<&'a str>,
 }
@@ -30,7 +30,7 @@ impl<'a> Problem<'a> {
             status: facts.status.as_u16(),
             detail: detail(error),
             request_id,
-            login_url: (facts.status == http::StatusCode::UNAUTHORIZED).then_some(&*voice.login_url),
+            login_url: error.is_mended_by_login().then_some(&*voice.login_url),
         }
     }
 

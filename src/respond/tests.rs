@@ -39,6 +39,8 @@ fn every_variant() -> Vec<Error> {
         Error::UpstreamTimeout,
         Error::Unavailable(Some(store::Error::Unavailable("disk I/O error".to_owned()))),
         Error::Internal("a handler panicked"),
+        Error::AdminTokenNeeded,
+        Error::SelectionInvalid { why: "sub is empty".to_owned() },
     ]
 }
 

@@ -1,4 +1,5 @@
-//! The admin listener: `/healthz` (the process is alive), `/readyz` (it takes requests, and the store answers), `/metrics`.
+//! The admin listener: `/healthz` (the process is alive), `/readyz` (it takes requests, and the store answers), `/metrics`, and
+//! `/sessions` for operators.
 
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use http::{StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
+use super::admin_sessions;
 use crate::Error;
 use crate::guard::authority::{self, Hosts};
+use crate::guard::operator::AdminToken;
 use crate::metric::Exporter;
 use crate::oidc::Provider;
 use crate::respond::{self, Voice};
+use crate::session::Upkeep;
 use crate::store::SealedStore;
 
 /// What `/readyz` and `/metrics` look at.
@@ -29,13 +33,21 @@ pub(crate) struct Readiness {
     pub(crate) exporter: Option<Exporter>,
 }
 
+/// What operators need.
+#[derive(Clone, Debug)]
+pub(crate) struct Operators {
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) token: AdminToken,
+}
+
 /// Everything the admin listener answers. Providers that are down do not make us unready: sessions go on without them.
-pub(crate) fn admin(readiness: Readiness, hosts: Hosts, voice: Voice) -> Router {
+pub(crate) fn admin(readiness: Readiness, operators: Operators, hosts: Hosts, voice: Voice) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(readiness)
+        .merge(admin_sessions::router(operators.upkeep, operators.token))
         .layer(from_fn_with_state(hosts, authority::inner_listener))
         .layer(from_fn_with_state(voice, respond::render))
 }

@@ -1,5 +1,6 @@
 //! One file per endpoint, one function per method. A handler parses the request, calls one verb, and shapes the answer.
 
+mod admin_sessions;
 mod api;
 mod backchannel_logout;
 mod callback;
@@ -22,7 +23,7 @@ use axum::routing::{MethodRouter, get, post};
 use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use health::{Readiness, admin};
+pub(crate) use health::{Operators, Readiness, admin};
 
 use crate::Error;
 use crate::frontend::Frontend;

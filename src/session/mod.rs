@@ -8,7 +8,6 @@ mod endings;
 mod following;
 mod login_attempts;
 mod return_to;
-#[cfg(feature = "server")]
 mod upkeep;
 mod user;
 
@@ -23,7 +22,8 @@ pub(crate) use following::{Follower, Happening, UsedSession};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use return_to::{Place, ReturnTo, origin};
 #[cfg(feature = "server")]
-pub(crate) use upkeep::{KeyRole, Meant, Stats, Upkeep, UpkeepError, Whose};
+pub(crate) use upkeep::{KeyRole, Stats};
+pub(crate) use upkeep::{Known, Meant, Upkeep, UpkeepError, Whose};
 pub use user::UserSession;
 
 use crate::clock::{Clock, Timestamp};

@@ -141,14 +141,12 @@ impl UserSession {
 }
 
 /// What works without the cookie; see [`UserSession::card`].
-#[derive(Serialize)]
-#[cfg_attr(feature = "server", derive(Deserialize))]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Card {
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     pub(super) remember: bool,
 }
 
-#[cfg(feature = "server")]
 impl Card {
     pub(super) fn read(plain: &[u8]) -> Option<Self> {
         serde_json::from_slice(plain).ok()

@@ -95,7 +95,6 @@ impl SealedStore {
     }
 
     /// Whose sessions it shows.
-    #[cfg(feature = "server")]
     pub(crate) fn scope(&self) -> &Scope {
         &self.scope
     }

@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod admin_sessions;
 mod api;
 mod attacks;
 mod backchannel_logout;

@@ -48,16 +48,7 @@ impl Stores {
 
     /// The same with a second frontend below it, which shares the registration at the provider.
     async fn two_frontends(&self, keys: &str) -> TestApp {
-        let setup = self.app(keys).await.client(|client| {
-            let redirect = client.redirect_uris[0].replace("/bff/", "/admin/bff/");
-            client.redirect_uris.push(redirect);
-        });
-        setup
-            .variable("CLOAKROOM__FRONTENDS__ADMIN__URL", "{url}/admin/")
-            .variable("CLOAKROOM__FRONTENDS__ADMIN__CLIENT_ID", "shop")
-            .variable("CLOAKROOM__FRONTENDS__ADMIN__CLIENT_AUTH__SECRET", "a secret of the shop")
-            .start()
-            .await
+        self.app(keys).await.second_frontend().start().await
     }
 }
 
@@ -198,12 +189,12 @@ async fn ending_a_subject_ends_their_sessions_whatever_the_key_and_nobody_elses(
     let mut sealed_since = app.logged_in("alice").await;
     let mut program = app.program();
     program.args(["sessions", "end", "--sub", ALICE]).env("CLOAKROOM_KEY", &keys);
-    assert_eq!(ran(program).await.done(), "sessions ended: 2");
+    assert_eq!(ran(program).await.done(), "sessions ended: 2 (in the store)");
     for browser in [&mut sealed_before, &mut sealed_since] {
         assert_eq!(browser.fetch(Method::GET, "/api/x").await.problem(), "session-expired");
     }
     assert!(bob.is_logged_in().await);
-    assert_eq!(sessions(&app, &["end", "--sub", ALICE]).await.done(), "sessions ended: 0");
+    assert_eq!(sessions(&app, &["end", "--sub", ALICE]).await.done(), "sessions ended: 0 (in the store)");
     let mut again = app.logged_in("alice").await;
     assert!(again.is_logged_in().await, "a login afterwards is a new session");
 }
@@ -218,7 +209,7 @@ async fn ending_a_sid_ends_the_sessions_of_one_session_at_the_provider() {
     let mut one = app.logged_in("alice").await;
     let mut other = app.logged_in("alice").await;
     let sid = one.fetch(Method::GET, "/sid").await.text();
-    assert_eq!(sessions(&app, &["end", "--sid", &sid]).await.done(), "sessions ended: 1");
+    assert_eq!(sessions(&app, &["end", "--sid", &sid]).await.done(), "sessions ended: 1 (in the store)");
     assert!(!one.is_logged_in().await);
     assert!(other.is_logged_in().await);
 }
@@ -230,10 +221,16 @@ async fn ending_at_one_frontend_leaves_the_others_alone_even_if_they_share_a_reg
     let mut alice = app.logged_in("alice").await;
     let mut alice_at_admin = log_in_at_admin(&app, "alice").await;
     let mut bob_at_admin = log_in_at_admin(&app, "bob").await;
-    assert_eq!(sessions(&app, &["end", "--sub", ALICE, "--frontend", "admin"]).await.done(), "sessions ended: 1");
+    assert_eq!(
+        sessions(&app, &["end", "--sub", ALICE, "--frontend", "admin"]).await.done(),
+        "sessions ended: 1 (in the store)"
+    );
     assert!(!is_logged_in_at_admin(&mut alice_at_admin).await);
     assert!(alice.is_logged_in().await);
-    assert_eq!(sessions(&app, &["end", "--all", "--frontend", "admin"]).await.done(), "sessions ended: 1");
+    assert_eq!(
+        sessions(&app, &["end", "--all", "--frontend", "admin"]).await.done(),
+        "sessions ended: 1 (in the store)"
+    );
     assert!(!is_logged_in_at_admin(&mut bob_at_admin).await);
     assert!(alice.is_logged_in().await);
 
@@ -243,7 +240,7 @@ async fn ending_at_one_frontend_leaves_the_others_alone_even_if_they_share_a_reg
     let elsewhere = ["end", "--all", "--issuer", "https://elsewhere.example"];
     assert_eq!(sessions(&app, &elsewhere).await.refused().0, 2);
     let here = ["end", "--sub", ALICE, "--issuer", app.provider.issuer()];
-    assert_eq!(sessions(&app, &here).await.done(), "sessions ended: 1");
+    assert_eq!(sessions(&app, &here).await.done(), "sessions ended: 1 (in the store)");
     assert!(!alice.is_logged_in().await);
 }
 
@@ -256,7 +253,7 @@ async fn ending_all_ends_all_also_what_does_not_open() {
         app.backend.insert(named(n), &row(HOUR), None).await.unwrap();
     }
     assert_eq!(stats(&app).await["unreadable"], 600);
-    assert_eq!(sessions(&app, &["end", "--all"]).await.done(), "sessions ended: 601");
+    assert_eq!(sessions(&app, &["end", "--all"]).await.done(), "sessions ended: 601 (in the store)");
     assert!(!alice.is_logged_in().await);
     assert_eq!(stats(&app).await["sessions"], 0);
 }

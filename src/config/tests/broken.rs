@@ -1,6 +1,8 @@
 //! What is wrong, and that it is told: all at once, with place and remedy.
 
 use super::{KEY, SOUND, file, findings, load, messages, shop, short};
+#[cfg(unix)]
+use crate::config::AdminListen;
 use crate::config::path::KeyPath;
 use crate::config::tree::Tree;
 use crate::config::{Config, LoadOptions, Origin, raw};
@@ -254,7 +256,6 @@ fn what_later_versions_do_is_refused_by_name() {
     let sources = file(
         r#"
 [server]
-admin_token = "hunter2"
 forward_auth_listen = "127.0.0.1:9091"
 [store]
 url = "memory:"
@@ -281,8 +282,7 @@ exchange = { audience = "orders" }
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 15 problems in the configuration
-      server.admin_token                     (cloakroom.toml) "admin_token" is not supported by this version yet; leave it out
+    cloakroom: 14 problems in the configuration
       server.forward_auth_listen             (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
       providers.corp.profile                 (cloakroom.toml) "profile" is not supported by this version yet; leave it out
       providers.corp.par                     (cloakroom.toml) "par" is not supported by this version yet; leave it out
@@ -415,6 +415,48 @@ fn the_admin_listener_needs_its_own_address() {
     }
     load(&short().variable("CLOAKROOM_LISTEN", "127.0.0.1:0").variable("CLOAKROOM_ADMIN_LISTEN", "127.0.0.1:0"));
     assert_eq!(load(&short().variable("CLOAKROOM_ADMIN_LISTEN", "off")).server.admin_listen, None);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_admin_listener_may_be_a_unix_socket_with_a_path() {
+    let with = |listen: &str| short().directory("/srv").variable("CLOAKROOM_ADMIN_LISTEN", listen);
+    for (listen, path) in [("unix:/run/admin.sock", "/run/admin.sock"), ("unix:admin.sock", "/srv/admin.sock")] {
+        assert_eq!(load(&with(listen)).server.admin_listen, Some(AdminListen::Unix(path.into())), "{listen}");
+    }
+    for listen in ["unix:", "unix:/run/", "unix:///run/admin.sock", "unix"] {
+        assert_eq!(messages(&with(listen)).len(), 1, "{listen}");
+    }
+    let message = "server.admin_listen: is longer than the path of a Unix socket may be, about 100 bytes";
+    assert_eq!(messages(&with(&format!("unix:/{}", "a".repeat(120)))), [message]);
+}
+
+#[test]
+fn an_admin_token_cannot_be_guessed_can_be_sent_and_is_no_master_key() {
+    let with = |token: &str| short().variable("CLOAKROOM_ADMIN_TOKEN", token).variable("CLOAKROOM_KEY", KEY);
+    let long = "0123456789abcdef0123456789abcdef";
+    assert_eq!(load(&with(long)).server.admin_token, Some(long.into()));
+    for (token, expected) in [
+        (&long[1..], "is shorter than 32 characters"),
+        ("0123456789abcdef 0123456789abcdef", "a bearer token has letters, digits and -._~+/ only"),
+        ("0123456789abcdef0123456789abcdéf", "a bearer token has letters, digits and -._~+/ only"),
+        (KEY, "is a master key, which nobody is ever sent; make another"),
+        ("", "the secret is empty"),
+    ] {
+        let [message] = messages(&with(token)).try_into().unwrap_or_else(|_| panic!("one finding: {token}"));
+        assert!(message.starts_with(&format!("server.admin_token: {expected}")), "{message}");
+    }
+    let twice = with(long).variable("CLOAKROOM_ADMIN_TOKEN_FILE", "token");
+    assert_eq!(messages(&twice), ["server.admin_token: also given by CLOAKROOM_ADMIN_TOKEN; leave one of them out"]);
+}
+
+#[test]
+fn an_admin_token_that_travels_in_the_clear_is_told() {
+    let weakened = |listen: &str| {
+        let sources = short().variable("CLOAKROOM_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef");
+        load(&sources.variable("CLOAKROOM_ADMIN_LISTEN", listen)).weakened.len()
+    };
+    assert_eq!(["127.0.0.1:9090", "[::1]:9090", "off", "0.0.0.0:9090", "10.0.0.1:9090"].map(weakened), [0, 0, 0, 1, 1]);
 }
 
 #[test]

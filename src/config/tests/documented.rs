@@ -62,9 +62,14 @@ fn the_example_file_shows_every_key_and_no_other() {
 fn the_example_file_lacks_only_the_files_it_names() {
     let directory = tempfile::tempdir().unwrap();
     let pem = "-----BEGIN CERTIFICATE-----\n";
-    for (name, content) in
-        [("cloakroom.key", KEY), ("shop", "hunter2"), ("tls.crt", pem), ("tls.key", pem), ("ca.pem", pem)]
-    {
+    for (name, content) in [
+        ("cloakroom.key", KEY),
+        ("shop", "hunter2"),
+        ("admin", "0123456789abcdef0123456789abcdef"),
+        ("tls.crt", pem),
+        ("tls.key", pem),
+        ("ca.pem", pem),
+    ] {
         std::fs::write(directory.path().join(name), content).unwrap();
     }
     let here = directory.path().to_str().unwrap();

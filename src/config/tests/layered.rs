@@ -113,7 +113,7 @@ fn the_short_form_says_everything_one_frontend_needs() {
     let config = load(&sources);
     let [frontend] = config.frontends.as_slice() else { panic!("one frontend") };
     assert_eq!(config.server.listen.port(), 8081);
-    assert_eq!(config.server.admin_listen.unwrap().port(), 9091);
+    assert_eq!(config.server.admin_listen.unwrap().to_string(), "127.0.0.1:9091");
     assert_eq!(config.server.log_level.as_deref(), Some("cloakroom=debug"));
     assert!(config.server.ca_pem.is_some());
     assert_eq!((config.session.idle, config.session.absolute), (5 * MINUTE, 60 * MINUTE));

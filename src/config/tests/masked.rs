@@ -11,6 +11,9 @@ const SECRET: &str = "S3CRETMARKERS3CRETMARKERS3CRETMARKERS3CRETMA";
 fn a_secret_in_the_wrong_place_is_not_shown() {
     for text in [
         format!("keys = \"{SECRET}\""),
+        format!("[server]\nadmin_token = [\"{SECRET}\"]"),
+        format!("[server]\nadmin_token = \"{SECRET} \""),
+        format!("[server]\nadmin_listen = \"unix:/a:{SECRET}@b/\""),
         format!("[keys]\nmaster = \"{SECRET}\""),
         format!("[keys]\nmaster = {{ secret = \"{SECRET}\" }}"),
         format!("[frontends.shop]\nclient_auth = \"{SECRET}\""),
@@ -37,7 +40,8 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
 
 #[test]
 fn neither_debug_nor_the_summary_shows_a_secret() {
-    let config = load(&short().variable("CLOAKROOM_CLIENT_SECRET", SECRET).variable("CLOAKROOM_KEY", super::KEY));
+    let sources = short().variable("CLOAKROOM_CLIENT_SECRET", SECRET).variable("CLOAKROOM_ADMIN_TOKEN", SECRET);
+    let config = load(&sources.variable("CLOAKROOM_KEY", super::KEY));
     let shown = format!("{config:?}\n{}", config.summary());
     assert!(!shown.contains(SECRET) && !shown.contains(super::KEY), "{shown}");
 }

@@ -15,7 +15,7 @@ fn what_is_not_said_has_a_safe_default() {
     let [frontend] = config.frontends.as_slice() else { panic!("one frontend") };
     let route = &frontend.routes[0];
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.server.admin_listen.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.server.admin_listen.as_ref().unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(frontend.csrf_header, "x-csrf");
     assert!(frontend.client.userinfo && frontend.allowed_login_parameters.is_empty());
     assert_eq!((route.token, &route.csrf), (TokenPolicy::Required, &CsrfPolicy::Header));

@@ -3,7 +3,9 @@
 use super::{SealedStore, Term};
 use crate::clock::Timestamp;
 use crate::metric;
-use crate::store::{Ending, EndingTarget, IndexKey, Keyring, Reason, Result, Tombstone};
+use crate::secret::Secret;
+use crate::store::keyring::Purpose;
+use crate::store::{Cursor, Ending, EndingTarget, IndexKey, Keyring, Listed, Page, Reason, Result, Tombstone};
 
 /// What to end within a provider and client, and what to end if it arrives late.
 #[derive(Clone, Copy)]
@@ -59,38 +61,27 @@ impl SealedStore {
         }
         by_key.into_iter()
     }
-}
+    /// Live sessions of this provider and client that carry `term`, oldest first.
+    pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
+        self.bounded(self.backend.list_matching(&self.index_keys(term))).await
+    }
 
-/// For whoever looks after the store.
-#[cfg(feature = "server")]
-mod upkeep {
-    use super::super::SealedStore;
-    use crate::secret::Secret;
-    use crate::store::keyring::Purpose;
-    use crate::store::{Cursor, Listed, Page, Result, Term};
+    /// Live sessions of every frontend, a page at a time.
+    pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
+        self.bounded(self.backend.scan(cursor)).await
+    }
 
-    impl SealedStore {
-        /// Live sessions of this provider and client that carry `term`, oldest first.
-        pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
-            self.bounded(self.backend.list_matching(&self.index_keys(term))).await
-        }
+    /// Removes what has expired, of every frontend. Takes the time it needs, in small steps; answers how many rows went.
+    #[cfg(feature = "server")]
+    pub(crate) async fn remove_expired(&self) -> Result<u64> {
+        self.backend.remove_expired().await
+    }
 
-        /// Live sessions of every frontend, a page at a time.
-        pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
-            self.bounded(self.backend.scan(cursor)).await
-        }
-
-        /// Removes what has expired, of every frontend. Takes the time it needs, in small steps; answers how many rows went.
-        pub(crate) async fn remove_expired(&self) -> Result<u64> {
-            self.backend.remove_expired().await
-        }
-
-        /// Opens a session's card.
-        ///
-        /// # Errors
-        /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
-        pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
-            Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
-        }
+    /// Opens a session's card.
+    ///
+    /// # Errors
+    /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
+    pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
+        Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
     }
 }

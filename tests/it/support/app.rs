@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use cloakroom::Cloakroom;
-use cloakroom::app::{ReloadError, Reloaded, ServeError};
+use cloakroom::app::{Listener, ReloadError, Reloaded, ServeError};
 use cloakroom::clock::{Clock as _, ManualClock, SystemClock};
 use cloakroom::config::{Config, LoadOptions};
 use cloakroom::demo::api::{EchoApi, EchoApiOptions, ReceivedRequest};
@@ -95,6 +95,18 @@ impl Setup {
     pub(crate) fn access_tokens_live(mut self, lifetime: Duration) -> Self {
         self.access_token_lifetime = lifetime;
         self
+    }
+
+    /// A second frontend below the first, `admin`, which shares the registration at the provider.
+    pub(crate) fn second_frontend(self) -> Self {
+        let setup = self.client(|client| {
+            let redirect = client.redirect_uris[0].replace("/bff/", "/admin/bff/");
+            client.redirect_uris.push(redirect);
+        });
+        setup
+            .variable("CLOAKROOM__FRONTENDS__ADMIN__URL", "{url}/admin/")
+            .variable("CLOAKROOM__FRONTENDS__ADMIN__CLIENT_ID", "shop")
+            .variable("CLOAKROOM__FRONTENDS__ADMIN__CLIENT_AUTH__SECRET", "a secret of the shop")
     }
 
     /// Adds an embedder's handlers.
@@ -227,9 +239,21 @@ impl TestApp {
         self.running.as_ref().unwrap().cloakroom.router()
     }
 
+    /// What the admin listener answers, without a listener.
+    pub(crate) fn admin_router(&self) -> Router {
+        self.running.as_ref().unwrap().cloakroom.admin_router()
+    }
+
+    /// Has operators served as well, on `admin`, for as long as the app is.
+    pub(crate) async fn serve_operators(&self, admin: impl Into<Listener>) {
+        let Running { cloakroom, shutdown, .. } = self.running.as_ref().unwrap();
+        let nobodys = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        tokio::spawn(cloakroom.clone().serve(nobodys, Some(admin.into()), shutdown.clone().cancelled_owned()));
+    }
+
     /// What the admin listener says to a GET.
     pub(crate) async fn ask_admin(&self, path: &str) -> (StatusCode, String) {
-        let admin = self.running.as_ref().unwrap().cloakroom.admin_router();
+        let admin = self.admin_router();
         let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
         let Ok(answer) = admin.oneshot(request).await;
         let (status, body) = (answer.status(), to_bytes(answer.into_body(), usize::MAX).await.unwrap());
