@@ -6,6 +6,7 @@
 mod authorization;
 mod cached;
 mod claims;
+mod end_session;
 mod error;
 mod http;
 mod id_token;

@@ -19,7 +19,7 @@ use super::options::{ClientAuth, ClientOptions};
 use super::provider::{self, Provider};
 use super::response::AuthorizationResponse;
 use super::token_set::TokenSet;
-use super::{token_endpoint, userinfo};
+use super::{end_session, token_endpoint, userinfo};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -220,19 +220,8 @@ impl RelyingParty {
         id_token_hint: Option<&Secret<String>>,
         state: &Secret<String>,
     ) -> Option<Secret<String>> {
-        let mut url = self.provider.metadata_at_hand()?.end_session_endpoint.clone()?;
-        let client = self.client();
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(hint) = id_token_hint {
-                query.append_pair("id_token_hint", hint.expose());
-            }
-            query
-                .append_pair("client_id", &client.client_id)
-                .append_pair("post_logout_redirect_uri", client.post_logout_redirect_uri.as_str())
-                .append_pair("state", state.expose());
-        }
-        Some(Secret::new(url.into()))
+        let endpoint = self.provider.metadata_at_hand()?.end_session_endpoint.clone()?;
+        Some(end_session::request(endpoint, id_token_hint, &self.client(), state))
     }
 
     /// Our registration as it is now.

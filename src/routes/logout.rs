@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -32,15 +32,14 @@ pub(super) async fn post(
     let is_form = !is_call && csrf::is_navigation(headers);
     let class = if is_form { Class::HeaderlessUnsafe } else { Class::Data };
     class.check(headers, frontend.proof())?;
-    let is_local = parameter(parts.uri.query(), "local").as_deref() == Some("true");
-    let ended = end(&frontend, session, is_local).await?;
+    let ended = end(&frontend, session, is_local(&parts)).await?;
     let answer = match (&ended, is_call) {
         (None, true) => Json(Answer { redirect_to: frontend.after_logout().as_str().to_owned() }).into_response(),
         (None, false) => see_other_here(&frontend, frontend.after_logout())?,
         (Some(url), true) => Json(Answer { redirect_to: behind_handle(&frontend, url).await? }).into_response(),
         (Some(url), false) => see_other(url.expose())?,
     };
-    Ok(without_cookie(&frontend, answer))
+    Ok(forgetting(&frontend, answer))
 }
 
 /// The link that `/bff/user` gives out. Only the session it names can be ended by it.
@@ -58,11 +57,11 @@ pub(super) async fn get(
     if !secret::same(named.as_bytes(), ours.as_bytes()) {
         return Err(Error::LogoutLinkNotYours);
     }
-    let answer = match end(&frontend, session, false).await? {
+    let answer = match end(&frontend, session, is_local(&parts)).await? {
         Some(url) => see_other(url.expose())?,
         None => see_other_here(&frontend, frontend.after_logout())?,
     };
-    Ok(without_cookie(&frontend, answer))
+    Ok(forgetting(&frontend, answer))
 }
 
 #[derive(Serialize)]
@@ -131,15 +130,24 @@ pub(super) async fn behind(frontend: &Frontend, handle: &str) -> Result<Option<S
     Ok(waiting.filter(|waiting| frontend.now() < waiting.until).map(|waiting| waiting.url))
 }
 
-fn without_cookie(frontend: &Frontend, mut answer: Response) -> Response {
+/// Has the browser forget the session, and the pages that it fetched or made ahead while there was one
+/// (`docs/decisions/0016-what-a-logout-clears.md`).
+fn forgetting(frontend: &Frontend, mut answer: Response) -> Response {
     let cookies = frontend.cookies();
     let headers: &mut HeaderMap = answer.headers_mut();
     headers.append(header::SET_COOKIE, cookies.remove(cookies.session_name()));
+    headers.insert("clear-site-data", FETCHED_AHEAD);
     answer
+}
+
+/// Whether the provider's session is to be left alone.
+fn is_local(parts: &Parts) -> bool {
+    parameter(parts.uri.query(), "local").as_deref() == Some("true")
 }
 
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query?.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
+const FETCHED_AHEAD: HeaderValue = HeaderValue::from_static("\"prefetchCache\", \"prerenderCache\"");
 const HANDLE: Duration = Duration::from_mins(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Sessions, UserSession};
 use crate::clock::Timestamp;
 use crate::oidc::{LoggedOut, LogoutToken};
 use crate::store::{self, Reason, Term, TermEnding, TermTarget};
@@ -38,6 +38,18 @@ impl Sessions {
                 self.end_for_provider(&[not_younger(&[subject])], &[(subject, until)]).await
             }
         }
+    }
+
+    /// Ends what took the place of a retired session: the browser that ends the one would lose the other's cookie, and nobody could end
+    /// it any more. Nothing leads from a session to its successor but the `sid` of both; without one it goes on until its limit.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn end_successors(&self, retired: &UserSession, reason: Reason) -> Result<(), store::Error> {
+        let Some(sid) = retired.sid() else { return Ok(()) };
+        let both = [Term::Sid(sid), Term::Subject(retired.subject())];
+        let targets = [TermTarget { all_of: &both, issued_not_after: None }];
+        self.store.end_matching(&TermEnding { targets: &targets, tombstones: &[], reason }).await.map(drop)
     }
 
     async fn end_for_provider(

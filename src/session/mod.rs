@@ -203,7 +203,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends a session, and the predecessor it may have. Answers its newest tokens, so that they can be revoked.
+    /// Ends a session, the predecessor it may have, and what took its place meanwhile. Answers its newest tokens, so that they can be
+    /// revoked.
     ///
     /// # Errors
     /// `Unavailable`: the session has not ended, or nobody knows.
@@ -211,6 +212,9 @@ impl Sessions {
         // First, so that who is told of an outage here still has the session to end.
         if let Some(predecessor) = loaded.user.predecessor() {
             self.store.remove_key(predecessor, reason).await?;
+        }
+        if loaded.is_retired() {
+            self.end_successors(&loaded.user, reason).await?;
         }
         let removed = self.store.remove(&loaded.id, reason).await?;
         tracing::info!(session = %loaded.opened.key.tag(), ?reason, "session ended");

@@ -3,10 +3,30 @@
 use std::time::Duration;
 
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
+use cloakroom::store::MasterKey;
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::support::TestApp;
+use crate::support::{Browser, Page, TestApp};
+
+const ALICE: &str = "248289761001";
+
+/// The page after logout.
+fn home(app: &TestApp) -> String {
+    format!("{}/", app.url)
+}
+
+/// Where a logout by `fetch` leads.
+fn redirect_to(answer: &Page) -> String {
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    answer.json()["redirect_to"].as_str().unwrap().to_owned()
+}
+
+/// Logs out by `fetch` and goes where that leads.
+async fn log_out(browser: &mut Browser) -> Page {
+    let answer = browser.fetch(Method::POST, "/bff/logout").await;
+    browser.click(&redirect_to(&answer)).await
+}
 
 #[tokio::test]
 async fn logging_out_ends_our_session_the_token_and_the_providers_session() {
@@ -90,8 +110,7 @@ async fn logging_out_twice_or_without_a_session_is_no_error() {
     let mut other_tab = browser.tab();
     browser.fetch(Method::POST, "/bff/logout").await;
     for browser in [&mut other_tab, &mut app.browser()] {
-        let answer = browser.fetch(Method::POST, "/bff/logout").await;
-        assert_eq!((answer.status, answer.json()), (StatusCode::OK, serde_json::json!({"redirect_to": "/"})));
+        assert_eq!(redirect_to(&browser.fetch(Method::POST, "/bff/logout").await), "/");
     }
 }
 
@@ -116,18 +135,145 @@ async fn the_logout_link_ends_only_the_session_it_names() {
 #[tokio::test]
 async fn the_way_back_copes_with_any_state() {
     let app = TestApp::start().await;
-    for path in [
-        "/bff/logged-out",
-        "/bff/logged-out?state=",
-        "/bff/logged-out?state=other&state=twice",
-        "/bff/logged-out?go=unknown",
+    let huge = "x".repeat(16 << 10);
+    for query in [
+        "",
+        "?",
+        "?state=",
+        "?state=other&state=twice",
+        "?go=",
+        "?go=unknown",
+        "?go=one&go=two",
+        "?go=%00%ff&state=%0d%0a",
+        "?redirect_to=https://evil.example/&post_logout_redirect_uri=https://evil.example/",
+        &format!("?state={huge}"),
+        &format!("?go={huge}"),
     ] {
-        let answer = app.browser().step(path).await;
-        assert_eq!(
-            (answer.status, answer.header("location")),
-            (StatusCode::SEE_OTHER, Some(format!("{}/", app.url).as_str()))
-        );
+        let answer = app.browser().step(&format!("/bff/logged-out{query}")).await;
+        let told = (answer.status, answer.header("location"));
+        assert_eq!(told, (StatusCode::SEE_OTHER, Some(home(&app).as_str())), "{query:.80}");
     }
+}
+
+#[tokio::test]
+async fn nothing_that_is_asked_leads_to_a_place_of_a_strangers_choice() {
+    let app = TestApp::start().await;
+    let evil =
+        "post_logout_redirect_uri=https://evil.example/&return_to=//evil.example&redirect_to=https://evil.example/";
+    let path = format!("/bff/logout?{evil}");
+    let mut browser = app.logged_in("alice").await;
+    let answer = browser.post_form(&path, &[("post_logout_redirect_uri", "https://evil.example/")]).await;
+    let location = answer.header("location").unwrap().to_owned();
+    assert!(!location.contains("evil") && location.starts_with(app.provider.issuer()), "{location}");
+    let answer = app.browser().post_form(&path, &[]).await;
+    assert_eq!(answer.header("location"), Some(home(&app).as_str()));
+}
+
+#[tokio::test]
+async fn a_handle_is_not_used_up_by_what_is_no_navigation() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let handle = redirect_to(&browser.fetch(Method::POST, "/bff/logout").await);
+    let navigation = [("sec-fetch-mode", "navigate"), ("accept", "text/html")];
+    for prefetch in [("sec-purpose", "prefetch"), ("purpose", "prefetch")] {
+        let answer =
+            browser.fetch_with(Method::GET, &handle, &[navigation[0], navigation[1], prefetch], Vec::new()).await;
+        assert_eq!(answer.page_slug(), "login-needs-navigation");
+    }
+    let answer = browser.fetch_with(Method::HEAD, &handle, &navigation, Vec::new()).await;
+    assert_eq!(answer.header("location"), Some(home(&app).as_str()));
+    assert!(browser.step(&handle).await.header("location").unwrap().contains("id_token_hint"));
+}
+
+#[tokio::test]
+async fn an_id_token_that_ran_out_long_ago_is_still_a_hint() {
+    let app = TestApp::with().variable("CLOAKROOM_SESSION_IDLE", "12h").start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(Duration::from_hours(11));
+    log_out(&mut browser).await;
+    assert!(app.provider.sids_of(ALICE).is_empty(), "the provider does not ask");
+}
+
+#[tokio::test]
+async fn without_metadata_at_hand_nobody_waits_for_the_provider() {
+    let key = MasterKey::generate().to_base64url().expose().clone();
+    let mut app = TestApp::with().variable("CLOAKROOM_KEY", &key).start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.provider.faults().set(Fault::Endpoint(Endpoint::Discovery, Outage::Hang));
+    app.restart(app.backend.clone(), &key).await;
+    let answer = browser.fetch(Method::POST, "/bff/logout").await;
+    assert_eq!(redirect_to(&answer), "/");
+    assert!(!browser.is_logged_in().await && app.sessions().await == 0);
+}
+
+#[tokio::test]
+async fn logging_out_of_a_session_that_is_over_is_no_error() {
+    let app = TestApp::start().await;
+    let (mut expired, mut told) = (app.logged_in("bob").await, app.logged_in("alice").await);
+    let mut told_too = told.tab();
+    app.provider.log_out(ALICE).await;
+    app.clock.advance(Duration::from_mins(31));
+    for browser in [&mut expired, &mut told] {
+        assert_eq!(redirect_to(&browser.fetch(Method::POST, "/bff/logout").await), "/");
+        assert!(browser.session().is_none());
+    }
+    assert_eq!(told_too.post_form("/bff/logout", &[]).await.header("location"), Some(home(&app).as_str()));
+    assert!(told_too.session().is_none());
+}
+
+#[tokio::test]
+async fn two_tabs_that_log_out_at_once_both_come_to_an_end() {
+    let app = TestApp::start().await;
+    let mut one = app.logged_in("alice").await;
+    let mut two = one.tab();
+    let pages = tokio::join!(log_out(&mut one), log_out(&mut two));
+    for page in [pages.0, pages.1] {
+        assert_eq!(page.url.as_str(), home(&app));
+    }
+    assert!(app.sessions().await == 0 && app.provider.sids_of(ALICE).is_empty());
+}
+
+#[tokio::test]
+async fn a_logout_sent_with_the_cookie_of_a_session_replaced_meanwhile_ends_the_new_one_too() {
+    let app = TestApp::start().await;
+    let (mut browser, mut elsewhere) = (app.logged_in("alice").await, app.logged_in("alice").await);
+    let mut old_tab = browser.tab();
+    app.clock.advance(Duration::from_secs(5));
+    browser.log_in("/", "alice").await;
+    let answer = old_tab.fetch(Method::POST, "/bff/logout").await;
+    assert!(redirect_to(&answer).contains("?go="));
+    assert!(!browser.is_logged_in().await && elsewhere.is_logged_in().await);
+    assert_eq!(app.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn the_logout_link_can_leave_the_providers_session_alone() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let link = browser.user().await["logout_url"].as_str().unwrap().to_owned();
+    assert_eq!(browser.step(&format!("{link}&local=true")).await.header("location"), Some(home(&app).as_str()));
+    assert!(!browser.is_logged_in().await);
+    assert_eq!(app.provider.sids_of(ALICE).len(), 1);
+}
+
+#[tokio::test]
+async fn a_logout_and_nothing_else_clears_what_was_fetched_ahead() {
+    let app = TestApp::start().await;
+    let cleared = |answer: &Page| answer.header("clear-site-data").map(str::to_owned);
+    let ahead = Some("\"prefetchCache\", \"prerenderCache\"".to_owned());
+    let mut browser = app.logged_in("alice").await;
+    let link = browser.user().await["logout_url"].as_str().unwrap().to_owned();
+    let foreign = browser.step("/bff/logout?sid=0123456789abcdef").await;
+    assert_eq!(cleared(&foreign), None, "a link of somebody else's clears nothing");
+    assert_eq!(cleared(&browser.step(&link).await), ahead);
+    assert_eq!(cleared(&app.logged_in("alice").await.post_form("/bff/logout", &[]).await), ahead);
+    let answer = app.logged_in("alice").await.fetch(Method::POST, "/bff/logout").await;
+    assert_eq!(cleared(&answer), ahead);
+    // Anybody can have a browser ask for these.
+    for path in [&redirect_to(&answer), "/bff/logged-out", "/bff/login", "/"] {
+        assert_eq!(cleared(&app.browser().step(path).await), None, "{path}");
+    }
+    assert_eq!(cleared(&browser.fetch(Method::GET, "/api/x").await), None);
 }
 
 #[tokio::test]
