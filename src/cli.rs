@@ -60,6 +60,9 @@ struct DemoArguments {
     /// Port of the echo API.
     #[arg(long, default_value_t = 9001)]
     api_port: u16,
+    /// Have the provider tell of logouts by front-channel (frames in the browser) instead of back-channel.
+    #[arg(long)]
+    frontchannel_logout: bool,
     /// What is logged: error, warn, info, debug, trace, or target=level with commas between.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     log_level: String,
@@ -125,8 +128,8 @@ fn demo(arguments: &DemoArguments) -> Result<(), Failed> {
     use crate::demo::{Demo, DemoOptions};
 
     log(LogFormat::Text, Some(&arguments.log_level))?;
-    let DemoArguments { port, provider_port, api_port, .. } = *arguments;
-    let options = DemoOptions { port, provider_port, api_port, ..DemoOptions::default() };
+    let DemoArguments { port, provider_port, api_port, frontchannel_logout, .. } = *arguments;
+    let options = DemoOptions { port, provider_port, api_port, frontchannel_logout, ..DemoOptions::default() };
     runtime()?.block_on(async {
         let demo = Demo::start(options).await.map_err(Failed::told)?;
         print(demo.banner());

@@ -130,6 +130,15 @@ pub enum Error {
     /// Our fault.
     #[error("internal error: {0}")]
     Internal(&'static str),
+    /// A front-channel logout that does not say once who says so and which session is meant.
+    #[error("the front-channel logout is refused: {0}")]
+    LogoutRequestInvalid(&'static str),
+    /// One client does something more often than is allowed.
+    #[error("one client asks too often")]
+    TooManyRequests {
+        /// When it makes sense to ask again.
+        retry_after: Duration,
+    },
 }
 
 impl Error {
@@ -173,6 +182,8 @@ impl Error {
             Self::UpstreamTimeout => &facts::UPSTREAM_TIMEOUT,
             Self::Unavailable(_) => &facts::UNAVAILABLE,
             Self::Internal(_) => &facts::INTERNAL,
+            Self::LogoutRequestInvalid(_) => &facts::LOGOUT_REQUEST_INVALID,
+            Self::TooManyRequests { .. } => &facts::TOO_MANY_REQUESTS,
         }
     }
 
@@ -184,7 +195,9 @@ impl Error {
     /// `Retry-After`, for what passes.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::ProviderUnavailable { retry_after, .. } => Some(whole_seconds(*retry_after)),
+            Self::ProviderUnavailable { retry_after, .. } | Self::TooManyRequests { retry_after } => {
+                Some(whole_seconds(*retry_after))
+            }
             // A store that is back is noticed within a second.
             Self::Unavailable(_) => Some(2),
             _ => None,

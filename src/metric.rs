@@ -24,13 +24,14 @@ enum Kind {
 }
 
 /// Every metric there is.
-pub(crate) const ALL: [&Metric; 9] = [
+pub(crate) const ALL: [&Metric; 10] = [
     &REQUESTS,
     &LOGINS,
     &LOGOUTS,
     &SESSIONS_ENDED,
     &REFRESHES,
     &ADMIN_REFUSED,
+    &RATE_LIMITED,
     &STORE_UNAVAILABLE,
     &STORE_BREAKER_OPEN,
     &STORE_BREAKER_OPENINGS,
@@ -71,6 +72,12 @@ const ADMIN_REFUSED: Metric = Metric {
     kind: Kind::Counter,
     labels: &["reason"],
     help: "Requests for an operator's verb that were no operator's",
+};
+const RATE_LIMITED: Metric = Metric {
+    name: "cloakroom_rate_limited_total",
+    kind: Kind::Counter,
+    labels: &["frontend", "endpoint"],
+    help: "Requests refused because one client asked too often",
 };
 const STORE_UNAVAILABLE: Metric = Metric {
     name: "cloakroom_store_unavailable_total",
@@ -154,6 +161,11 @@ pub(crate) const SUCCESS: &str = "success";
 /// Counts a logout that ended a session.
 pub(crate) fn logout(frontend: &str) {
     LOGOUTS.counter(&[frontend]).increment(1);
+}
+
+/// Counts a request to an endpoint of ours that was refused because its client asks too often.
+pub(crate) fn rate_limited(frontend: &str, endpoint: &'static str) {
+    RATE_LIMITED.counter(&[frontend, endpoint]).increment(1);
 }
 
 /// Counts sessions that ended.

@@ -44,6 +44,7 @@ pub(super) fn read(
         allowed_login_parameters: at
             .list("allowed_login_parameters", &raw.allowed_login_parameters, login_parameter)
             .unwrap_or_default(),
+        frontchannel_logout: frontchannel_logout(&raw.frontchannel_logout, at),
         assets: assets(&raw.assets, &at.section("assets")),
         after_logout: at.text("after_logout", &raw.after_logout).unwrap_or(place.path()).to_owned(),
         routes: route::read_all(&raw.routes, at, cookie_name),
@@ -147,6 +148,15 @@ fn csrf_header(text: &str) -> Result<HeaderName, String> {
         ));
     }
     Ok(name)
+}
+
+fn frontchannel_logout(leaf: &Leaf, at: &Section<'_>) -> bool {
+    let is_on = at.flag("frontchannel_logout", leaf, false);
+    if is_on {
+        let what = "whoever knows the sid of a session at the provider can end it here; use back-channel logout if the provider has it";
+        at.weaken("frontchannel_logout", what);
+    }
+    is_on
 }
 
 fn login_parameter(text: &str) -> Result<LoginParameter, String> {

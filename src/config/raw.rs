@@ -70,7 +70,7 @@ section! {
     Frontend {
         url: Leaf, base_path: Leaf, csrf_header: Leaf, provider: Leaf, client_id: Leaf, allow_public_client: Leaf,
         client_auth: ClientAuth, scopes: Leaf, response_mode: Leaf, userinfo: Leaf, allowed_login_parameters: Leaf,
-        assets: Assets, after_logout: Leaf, routes: Vec<Route>,
+        frontchannel_logout: Leaf, assets: Assets, after_logout: Leaf, routes: Vec<Route>,
     }
 }
 section! {
@@ -150,8 +150,6 @@ pub(super) fn is_later(path: &KeyPath, value: Option<&Value>) -> Option<Later> {
     let (_, _, harmless) = LATER.iter().find(|(section, name, _)| *section == pattern && name == key)?;
     let harmless = match (harmless, value) {
         (Harmless::Text(harmless), Some(Value::String(text))) => harmless == text,
-        (Harmless::Off, Some(Value::Boolean(on))) => !on,
-        (Harmless::Off, Some(Value::String(text))) => text == "false",
         _ => false,
     };
     Some(if harmless { Later::Harmless } else { Later::Unsupported })
@@ -170,7 +168,6 @@ pub(super) enum Later {
 enum Harmless {
     Never,
     Text(&'static str),
-    Off,
 }
 
 const LATER: &[(&str, &str, Harmless)] = &[
@@ -180,7 +177,6 @@ const LATER: &[(&str, &str, Harmless)] = &[
     ("providers.NAME", "dpop", Harmless::Text("off")),
     ("providers.NAME", "jar", Harmless::Text("off")),
     ("providers.NAME", "jarm", Harmless::Text("off")),
-    ("frontends.NAME", "frontchannel_logout", Harmless::Off),
     ("frontends.NAME.client_auth", "key", Harmless::Never),
     ("frontends.NAME.client_auth", "cert", Harmless::Never),
     ("frontends.NAME.routes[]", "min_acr", Harmless::Never),

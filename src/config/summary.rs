@@ -69,7 +69,8 @@ fn sealed(store: &Store, keys: usize) -> String {
 }
 
 fn show_frontend(f: &mut fmt::Formatter<'_>, frontend: &Options) -> fmt::Result {
-    let Options { id, url, provider, client, assets, routes, allowed_login_parameters, .. } = frontend;
+    let Options { id, url, provider, client, assets, routes, allowed_login_parameters, frontchannel_logout, .. } =
+        frontend;
     writeln!(f)?;
     line(f, &format!("frontend {id}"), url)?;
     line(f, "  provider", format!("{} (ID tokens {})", provider.issuer, provider.id_token_alg.name()))?;
@@ -80,6 +81,11 @@ fn show_frontend(f: &mut fmt::Formatter<'_>, frontend: &Options) -> fmt::Result 
     line(f, "", format!("{} as post-logout redirect URI", client.post_logout_redirect_uri))?;
     if let Ok(uri) = client.redirect_uri.join("backchannel-logout") {
         line(f, "", format!("{uri} as back-channel logout URI, session required"))?;
+    }
+    if let Ok(uri) = client.redirect_uri.join("frontchannel-logout")
+        && *frontchannel_logout
+    {
+        line(f, "", format!("{uri} as front-channel logout URI, session required"))?;
     }
     if !allowed_login_parameters.is_empty() {
         let names: Vec<_> = allowed_login_parameters.iter().map(|parameter| parameter.name()).collect();

@@ -22,13 +22,14 @@ pub(super) struct Site {
     listen: SocketAddr,
     url: Url,
     client_secret: Secret<String>,
+    frontchannel_logout: bool,
 }
 
 impl Site {
-    /// The site that is served at this address.
-    pub(super) fn on(listen: SocketAddr) -> Self {
+    /// The site that is served at this address. With `frontchannel_logout` it is told of logouts in the browser, and in no other way.
+    pub(super) fn on(listen: SocketAddr, frontchannel_logout: bool) -> Self {
         let url = Url::parse(&format!("http://localhost:{}/", listen.port())).expect("localhost and a port are a URL");
-        Self { listen, url, client_secret: secret::random_token() }
+        Self { listen, url, client_secret: secret::random_token(), frontchannel_logout }
     }
 
     /// Where browsers reach it.
@@ -39,8 +40,12 @@ impl Site {
     /// Its registration, from the provider's side.
     pub(super) fn client(&self) -> DevClient {
         let secret = self.client_secret.expose().as_str();
-        DevClient::new(CLIENT_ID, secret, &self.below("bff/callback"), &self.below("bff/logged-out"))
-            .told_of_logouts_at(&self.below("bff/backchannel-logout"))
+        let client = DevClient::new(CLIENT_ID, secret, &self.below("bff/callback"), &self.below("bff/logged-out"));
+        if self.frontchannel_logout {
+            client.framed_at_logout(&self.below("bff/frontchannel-logout"))
+        } else {
+            client.told_of_logouts_at(&self.below("bff/backchannel-logout"))
+        }
     }
 
     /// What `cloakroom serve` would be given in a file.
@@ -84,6 +89,7 @@ impl Site {
             provider: Arc::new(ProviderOptions::new("demo", provider.issuer())),
             client,
             allowed_login_parameters: Vec::new(),
+            frontchannel_logout: self.frontchannel_logout,
             assets: Some(AssetsOptions::Embedded(assets::FILES)),
             after_logout: "/".to_owned(),
             routes: vec![api_route(&api.url())],

@@ -44,11 +44,19 @@ pub struct DemoOptions {
     pub provider_port: u16,
     /// Port of the echo API.
     pub api_port: u16,
+    /// The provider tells of logouts by front-channel instead of back-channel.
+    pub frontchannel_logout: bool,
 }
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 8080, provider_port: 9000, api_port: 9001 }
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            provider_port: 9000,
+            api_port: 9001,
+            frontchannel_logout: false,
+        }
     }
 }
 
@@ -85,7 +93,7 @@ impl Demo {
         let (provider, _) = listen(options.provider_port).await?;
         let (api, _) = listen(options.api_port).await?;
 
-        let site = Site::on(public);
+        let site = Site::on(public, options.frontchannel_logout);
         let provider =
             DevProvider::start(provider, DevProviderOptions { clients: vec![site.client()], ..Default::default() });
         let api = EchoApi::start(api, EchoApiOptions { introspect: Some(Arc::new(provider.introspection())) });

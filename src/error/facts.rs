@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 /// Every slug there is, for `/bff/problems/{slug}`.
-pub(crate) const ALL: [&Facts; 28] = [
+pub(crate) const ALL: [&Facts; 30] = [
     &NOT_AUTHENTICATED,
     &SESSION_EXPIRED,
     &CSRF_HEADER_MISSING,
@@ -46,6 +46,8 @@ pub(crate) const ALL: [&Facts; 28] = [
     &INTERNAL,
     &ADMIN_TOKEN_NEEDED,
     &SELECTION_INVALID,
+    &LOGOUT_REQUEST_INVALID,
+    &TOO_MANY_REQUESTS,
 ];
 
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
@@ -271,4 +273,20 @@ pub(super) const INTERNAL: Facts = Facts {
     happened: "This is our fault, not yours.",
     remedy: "Try again; if it goes on, tell the operator the request id.",
     level: Level::ERROR,
+};
+pub(super) const LOGOUT_REQUEST_INVALID: Facts = Facts {
+    status: StatusCode::BAD_REQUEST,
+    slug: "logout-request-invalid",
+    title: "The sign-out request does not fit",
+    happened: "A provider that signs somebody out here says who it is and which session it means. This request does not.",
+    remedy: "Sign out from the application itself.",
+    level: Level::WARN,
+};
+pub(super) const TOO_MANY_REQUESTS: Facts = Facts {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    slug: "too-many-requests",
+    title: "Too many requests",
+    happened: "Your network has asked for this more often than is allowed.",
+    remedy: "Wait a moment and try again.",
+    level: Level::WARN,
 };

@@ -40,6 +40,8 @@ pub struct Options {
     pub client: ClientOptions,
     /// What `/bff/login` may be given by anybody's link.
     pub allowed_login_parameters: Vec<LoginParameter>,
+    /// Whether the provider may end sessions through the browser (OIDC Front-Channel Logout 1.0). Whoever knows a `sid` then can, too.
+    pub frontchannel_logout: bool,
     /// The SPA.
     pub assets: Option<AssetsOptions>,
     /// Where the browser goes after logout: a path (with query, fragment) on this frontend.

@@ -7,7 +7,7 @@
 //! 5. `respond::render` — errors of everything further in get a form
 //! 6. [`session`] — the browser's session within reach, without I/O
 //! 7. [`headers`] — on our own endpoints
-//! 8. [`csrf`] — called by each endpoint and route with its class
+//! 8. [`csrf`] — called by each endpoint and route with its class; [`rate`] by those that count
 //!
 //! On the admin listener: [`authority`], and [`operator`] before what looks after everybody's sessions.
 
@@ -19,4 +19,5 @@ pub(crate) mod forwarded;
 pub(crate) mod headers;
 pub(crate) mod operator;
 pub(crate) mod panic;
+pub(crate) mod rate;
 pub(crate) mod session;

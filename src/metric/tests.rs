@@ -21,6 +21,7 @@ fn scraped() -> String {
         sessions_ended("logout", 1);
         refreshed(Refresh::Lost);
         admin_refused(Intruder::WrongToken);
+        rate_limited("shop", "frontchannel-logout");
         let store = Store::new();
         store.unavailable();
         store.opened();
@@ -61,7 +62,7 @@ fn every_metric_is_described() {
 
 #[test]
 fn no_label_tells_who() {
-    let known = ["frontend", "outcome", "reason", "status"];
+    let known = ["endpoint", "frontend", "outcome", "reason", "status"];
     assert!(ALL.iter().flat_map(|metric| metric.labels).all(|label| known.contains(label)));
 }
 

@@ -1,5 +1,7 @@
 //! The discovery document (OIDC Discovery §3), read and judged.
 
+use std::collections::BTreeSet;
+
 use openidconnect::AdditionalProviderMetadata;
 use openidconnect::core::{
     CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
@@ -60,6 +62,16 @@ impl ProviderMetadata {
             .chain(&self.revocation_endpoint)
             .chain(&self.end_session_endpoint)
     }
+}
+
+/// The origins of the pages that a provider shows to people, as browsers write them, each once.
+pub(super) fn origins_of_pages(issuer: &str, metadata: Option<&ProviderMetadata>) -> Vec<String> {
+    let endpoints = metadata
+        .into_iter()
+        .flat_map(|metadata| std::iter::once(&metadata.authorization_endpoint).chain(&metadata.end_session_endpoint));
+    let (issuer, is_page) = (Url::parse(issuer).ok(), |url: &&Url| matches!(url.scheme(), "http" | "https"));
+    let origins = issuer.iter().chain(endpoints).filter(is_page).map(|url| url.origin().ascii_serialization());
+    origins.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Fields beyond OIDC Discovery.
@@ -124,6 +136,23 @@ mod tests {
             ProviderMetadata::read(&document, "https://id.example").err(),
             Some(DiscoveryReason::CleartextEndpoint)
         );
+    }
+
+    #[test]
+    fn pages_are_where_the_issuer_and_the_endpoints_for_people_are() {
+        let issuer = "https://id.example/realms/a";
+        let mut document: serde_json::Value =
+            serde_json::from_slice(&document(issuer, "https://tokens.example/token")).expect("JSON");
+        let origins = |document: &serde_json::Value| {
+            let metadata = ProviderMetadata::read(document.to_string().as_bytes(), issuer).expect("readable");
+            origins_of_pages(issuer, Some(&metadata))
+        };
+        assert_eq!(origins_of_pages(issuer, None), ["https://id.example"]);
+        assert_eq!(origins(&document), ["https://id.example"]);
+        document["authorization_endpoint"] = "https://login.example:8443/authorize".into();
+        document["end_session_endpoint"] = "https://out.example/end".into();
+        assert_eq!(origins(&document), ["https://id.example", "https://login.example:8443", "https://out.example"]);
+        assert!(origins_of_pages("urn:nobody", None).is_empty(), "an empty list frames nowhere");
     }
 
     #[test]

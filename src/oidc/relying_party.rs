@@ -14,7 +14,7 @@ use super::error::{Error, IdTokenReason, LogoutTokenReason as Reason, Sent, Toke
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
 use super::logout::{self, LogoutToken};
-use super::metadata::ProviderMetadata;
+use super::metadata::{self, ProviderMetadata};
 use super::options::{ClientAuth, ClientOptions};
 use super::provider::{self, Provider};
 use super::response::AuthorizationResponse;
@@ -222,6 +222,12 @@ impl RelyingParty {
     ) -> Option<Secret<String>> {
         let endpoint = self.provider.metadata_at_hand()?.end_session_endpoint.clone()?;
         Some(end_session::request(endpoint, id_token_hint, &self.client(), state))
+    }
+
+    /// The origins, as browsers write them, whose pages send people here: those of the issuer and, if the metadata are at hand, of the
+    /// endpoints that people see.
+    pub(crate) fn provider_origins(&self) -> Vec<String> {
+        metadata::origins_of_pages(self.issuer(), self.provider.metadata_at_hand().as_deref())
     }
 
     /// Our registration as it is now.

@@ -41,6 +41,8 @@ fn every_variant() -> Vec<Error> {
         Error::Internal("a handler panicked"),
         Error::AdminTokenNeeded,
         Error::SelectionInvalid { why: "sub is empty".to_owned() },
+        Error::LogoutRequestInvalid("another issuer"),
+        Error::TooManyRequests { retry_after: Duration::from_millis(1500) },
     ]
 }
 

@@ -5,6 +5,7 @@ mod api;
 mod backchannel_logout;
 mod callback;
 mod events;
+mod frontchannel_logout;
 mod health;
 mod logged_out;
 mod login;
@@ -12,6 +13,7 @@ mod logout;
 mod problems;
 mod user;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -29,6 +31,7 @@ use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard;
 use crate::guard::csrf::Class;
+use crate::guard::rate::RateLimiter;
 use crate::proxy::Upgrades;
 use crate::respond;
 use crate::session::ReturnTo;
@@ -42,7 +45,7 @@ pub(crate) fn frontend(
     handlers: Router,
 ) -> Router {
     let base = frontend.base_path();
-    let own = Router::new()
+    let own = frontchannel_logout(frontend)
         .route(&format!("{base}/login"), only("GET, POST", get(login::get).post(login::post)))
         .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
         .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
@@ -63,6 +66,16 @@ pub(crate) fn frontend(
         .layer(axum::Extension(frontend.clone()))
         .layer(axum::Extension(upgrades.clone()))
         .with_state(frontend.clone())
+}
+
+/// Not there unless it was asked for: like any path that leads nowhere.
+fn frontchannel_logout(frontend: &Frontend) -> Router<Frontend> {
+    if !frontend.options().frontchannel_logout {
+        return Router::new();
+    }
+    let limiter = Arc::new(RateLimiter::new(frontchannel_logout::ALLOWANCE));
+    let endpoint = only("GET", get(frontchannel_logout::get)).layer(axum::Extension(limiter));
+    Router::new().route(&format!("{}/frontchannel-logout", frontend.base_path()), endpoint)
 }
 
 fn events(stopping: &CancellationToken) -> MethodRouter<Frontend> {

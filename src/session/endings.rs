@@ -52,6 +52,15 @@ impl Sessions {
         self.store.end_matching(&TermEnding { targets: &targets, tombstones: &[], reason }).await.map(drop)
     }
 
+    /// Ends the sessions that carry this `sid`, because a page of the provider's says so in somebody's browser. That proves nothing but
+    /// that somebody knows the `sid`: logins under way come to life, and no token is revoked. Answers how many sessions there were.
+    ///
+    /// # Errors
+    /// `Unavailable`: nobody knows what has ended.
+    pub(crate) async fn end_by_frontchannel(&self, sid: &str) -> Result<u64, store::Error> {
+        self.end_for_provider(&[TermTarget { all_of: &[Term::Sid(sid)], issued_not_after: None }], &[]).await
+    }
+
     async fn end_for_provider(
         &self,
         targets: &[TermTarget<'_>],

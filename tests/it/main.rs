@@ -13,6 +13,7 @@ mod csrf;
 mod damage;
 mod embedding;
 mod events;
+mod frontchannel_logout;
 mod layers;
 mod login;
 mod logout;

@@ -270,7 +270,6 @@ jarm = "auto"
 url = "https://shop.example.com/"
 client_id = "shop"
 client_auth = { method = "private_key_jwt", key = { file = "/run/secrets/shop.pem" } }
-frontchannel_logout = true
 [[frontends.shop.routes]]
 path = "/api"
 upstream = "https://api.example.com"
@@ -291,7 +290,6 @@ exchange = { audience = "orders" }
       providers.corp.jarm                    (cloakroom.toml) "jarm" is not supported by this version yet; leave it out
       frontends.shop.client_auth.key         (cloakroom.toml) "key" is not supported by this version yet; leave it out
       frontends.shop.client_auth.method      (cloakroom.toml) "private_key_jwt" is not supported by this version yet
-      frontends.shop.frontchannel_logout     (cloakroom.toml) "frontchannel_logout" is not supported by this version yet; leave it out
       frontends.shop.routes[0].min_acr       (cloakroom.toml) "min_acr" is not supported by this version yet; leave it out
       frontends.shop.routes[0].max_auth_age  (cloakroom.toml) "max_auth_age" is not supported by this version yet; leave it out
       frontends.shop.routes[0].resource      (cloakroom.toml) "resource" is not supported by this version yet; leave it out
@@ -303,7 +301,7 @@ exchange = { audience = "orders" }
 #[test]
 fn a_later_key_that_asks_for_nothing_new_is_fine() {
     let text = SOUND.replace("[frontends", "profile = \"default\"\npar = \"off\"\n[frontends");
-    load(&file(&format!("{text}\nfrontchannel_logout = false")));
+    load(&file(&text));
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn what_is_not_said_has_a_safe_default() {
     assert_eq!(config.server.admin_listen.as_ref().unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(frontend.csrf_header, "x-csrf");
     assert!(frontend.client.userinfo && frontend.allowed_login_parameters.is_empty());
+    assert!(!frontend.frontchannel_logout);
     assert_eq!((route.token, &route.csrf), (TokenPolicy::Required, &CsrfPolicy::Header));
     assert!(route.methods.is_empty() && !route.shared_cache && route.forward_cookies.is_empty());
     assert_eq!((route.timeout, route.idle_timeout), (Duration::from_secs(30), Duration::from_mins(5)));
@@ -89,6 +90,7 @@ client_id = "admin"
 allow_public_client = true
 allowed_login_parameters = ["prompt"]
 response_mode = "form_post"
+frontchannel_logout = true
 [frontends.shop]
 url = "https://example.com/"
 client_id = "shop"
@@ -124,6 +126,7 @@ shared_cache = true
       register          https://example.com/admin/bff/callback as redirect URI
                         https://example.com/admin/bff/logged-out as post-logout redirect URI
                         https://example.com/admin/bff/backchannel-logout as back-channel logout URI, session required
+                        https://example.com/admin/bff/frontchannel-logout as front-channel logout URI, session required
       login takes       prompt
       assets            none
 
@@ -142,6 +145,7 @@ shared_cache = true
       server.trusted_proxies: anybody may claim any client address; name the networks of your proxies
       providers.corp.issuer: http://id.internal is cleartext: codes, secrets and keys can be read and changed on the way; use https
       frontends.admin.allow_public_client: a public client: whoever has a code and its verifier gets the tokens; use a secret
+      frontends.admin.frontchannel_logout: whoever knows the sid of a session at the provider can end it here; use back-channel logout if the provider has it
       frontends.shop.routes[0].upstream: access tokens go to http://api.internal in cleartext; use https
       frontends.shop.routes[1].shared_cache: what this API calls public may be kept by caches between people; leave it out unless it is
       frontends.shop.routes[1].csrf: "origin": calls are taken without our header, because: img elements send no header

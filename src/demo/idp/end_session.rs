@@ -75,10 +75,11 @@ impl Inner {
             return pages::confirm_logout(session.user.name, as_sent);
         }
         let ended = self.sign_off(hinted, headers);
+        let frames = self.logout_frames(&ended);
         self.tell_clients(&ended).await;
         let mut response = match &request.then {
-            Some(uri) => Redirect::to(uri).into_response(),
-            None => pages::signed_out(),
+            Some(uri) if frames.is_empty() => Redirect::to(uri).into_response(),
+            then => pages::signed_out(&frames, then.as_deref()),
         };
         let removal = format!("{}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0", self.cookie_name);
         let removal = HeaderValue::try_from(removal).expect("the name is ours");

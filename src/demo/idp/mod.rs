@@ -1,7 +1,7 @@
 //! A development OpenID provider: real OIDC over HTTP, on loopback only, with two users whose passwords are their names.
 //!
 //! `cloakroom demo` logs people in with it, and tests use it as the provider that can misbehave ([`Faults`]). It follows OIDC
-//! Core, Discovery, RP-Initiated and Back-Channel Logout, Form Post Response Mode, and RFC 6749, 6750, 7009, 7636, 9207.
+//! Core, Discovery, RP-Initiated, Back-Channel and Front-Channel Logout, Form Post Response Mode, and RFC 6749, 6750, 7009, 7636, 9207.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ mod backchannel_logout;
 mod calls;
 mod discovery;
 mod end_session;
+mod frontchannel_logout;
 mod id_token;
 mod keys;
 mod login;
@@ -81,6 +82,8 @@ pub struct DevClient {
     pub backchannel_logout_uri: Option<String>,
     /// `backchannel_logout_session_required`: logout tokens name the session. Otherwise they name the subject alone.
     pub backchannel_logout_session_required: bool,
+    /// `frontchannel_logout_uri`; none: it is not framed. Always with `iss` and `sid` (`frontchannel_logout_session_required`).
+    pub frontchannel_logout_uri: Option<String>,
 }
 
 impl DevClient {
@@ -95,6 +98,7 @@ impl DevClient {
             userinfo_alg: None,
             backchannel_logout_uri: None,
             backchannel_logout_session_required: true,
+            frontchannel_logout_uri: None,
         }
     }
 
@@ -102,6 +106,13 @@ impl DevClient {
     #[must_use]
     pub fn told_of_logouts_at(mut self, uri: &Url) -> Self {
         self.backchannel_logout_uri = Some(uri.as_str().to_owned());
+        self
+    }
+
+    /// Has it told of logouts by a frame in the provider's logged-out page.
+    #[must_use]
+    pub fn framed_at_logout(mut self, uri: &Url) -> Self {
+        self.frontchannel_logout_uri = Some(uri.as_str().to_owned());
         self
     }
 }

@@ -7,7 +7,8 @@ use aws_lc_rs::digest;
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
+use url::Url;
 
 /// Why a request ends on a page of the provider instead of going back to a client that cannot be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,14 @@ struct Message {
 }
 
 #[derive(Template)]
+#[template(path = "demo/signed_out.html")]
+struct SignedOut<'a> {
+    css: &'static str,
+    frames: &'a [Url],
+    then: Option<&'a str>,
+}
+
+#[derive(Template)]
 #[template(path = "demo/form_post.html")]
 struct FormPost<'a> {
     css: &'static str,
@@ -65,10 +74,21 @@ pub(super) fn confirm_logout(name: &str, request: &str) -> Response {
     page(StatusCode::OK, &ConfirmLogout { css: CSS, name, action: format!("/end_session?{request}") })
 }
 
-/// Says that it is done.
-pub(super) fn signed_out() -> Response {
-    let text = "Your session at the development provider is over. You can close this page.";
-    page(StatusCode::OK, &Message { css: CSS, title: "Signed out", text })
+/// Says that it is done, frames the clients that want to be told in the browser (Front-Channel Logout §2), and leads on when they have
+/// been loaded: browsers wait with a `Refresh` for the whole page.
+pub(super) fn signed_out(frames: &[Url], then: Option<&str>) -> Response {
+    let mut response = page(StatusCode::OK, &SignedOut { css: CSS, frames, then });
+    let mut policy = POLICY.clone();
+    if !frames.is_empty() {
+        let origins: Vec<_> = frames.iter().map(|frame| frame.origin().ascii_serialization()).collect();
+        policy = format!("{policy}; frame-src {}", origins.join(" "));
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).expect("origins are plain ASCII"));
+    if let Some(refresh) = then.and_then(|then| HeaderValue::try_from(format!("0; url={then}")).ok()) {
+        headers.insert(header::REFRESH, refresh);
+    }
+    response
 }
 
 /// A form that posts itself (Form Post Response Mode §2); without scripts, by a button.

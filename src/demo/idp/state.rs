@@ -110,10 +110,17 @@ impl Memory {
         self.sessions.extract_if(|cookie, session| is_meant(cookie, session)).map(|(_, session)| session).collect()
     }
 
-    /// The clients that had a code from a session. It is over, and nobody is told twice.
+    /// The clients that had a code from a session.
+    pub(super) fn clients_of(&self, sid: &str) -> Vec<DevClient> {
+        let visited = self.visited.get(sid).into_iter().flatten();
+        visited.filter_map(|client_id| self.client(client_id).cloned()).collect()
+    }
+
+    /// The same, of one that is over: nobody is told twice.
     pub(super) fn forget_clients_of(&mut self, sid: &str) -> Vec<DevClient> {
-        let visited = self.visited.remove(sid).unwrap_or_default();
-        visited.iter().filter_map(|client_id| self.client(client_id).cloned()).collect()
+        let clients = self.clients_of(sid);
+        self.visited.remove(sid);
+        clients
     }
 
     /// A fresh code for a grant that nobody has yet.
