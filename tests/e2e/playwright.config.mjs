@@ -1,5 +1,5 @@
-// One Chromium, Debian's. The same suite runs against three worlds (support/world.mjs): `demo` and `https` as a person
-// meets them, `http` with a tap on the wire for what has to be seen or held there. `scripts/test` runs it.
+// One Chromium, Debian's. The same suite runs against two worlds (support/world.mjs), `demo` and `https`, as a person meets
+// them; `http` has a tap on the wire for what has to be seen or held there, `frontchannel` its own kind of logout. `scripts/test` runs it.
 import { defineConfig } from '@playwright/test';
 
 // Nothing may leave the machine; *.localhost is loopback by definition and another site than localhost.
@@ -19,8 +19,9 @@ export default defineConfig({
     trace: 'retain-on-failure',
   },
   projects: [
-    { name: 'demo', use: { worldName: 'demo' }, testIgnore: 'wire.spec.mjs' },
-    { name: 'https', use: { worldName: 'https' }, testIgnore: ['wire.spec.mjs', 'look.spec.mjs'] },
+    { name: 'demo', use: { worldName: 'demo' }, testIgnore: ['wire.spec.mjs', 'frontchannel.spec.mjs'] },
+    { name: 'frontchannel', use: { worldName: 'frontchannel' }, testMatch: 'frontchannel.spec.mjs' },
+    { name: 'https', use: { worldName: 'https' }, testIgnore: ['wire.spec.mjs', 'frontchannel.spec.mjs', 'look.spec.mjs'] },
     { name: 'http', use: { worldName: 'http' }, testMatch: 'wire.spec.mjs' },
   ],
 });

@@ -103,3 +103,57 @@ function described({ method, url, headers }, world) {
     cookies: (headers.cookie ?? '').split('; ').filter(Boolean).map(purpose).sort(),
   };
 }
+
+test.describe('after a logout', () => {
+  const asked = (world, path) => world.tap.seen.filter(({ url }) => url === path);
+
+  // Has the browser fetch a page ahead, as a page with speculation rules does.
+  async function fetchAhead(page, world, path) {
+    await page.evaluate((path) => {
+      const rules = document.createElement('script');
+      Object.assign(rules, { type: 'speculationrules', textContent: JSON.stringify({ prefetch: [{ urls: [path], eagerness: 'immediate' }] }) });
+      document.head.append(rules);
+    }, path);
+    await expect.poll(() => asked(world, path)).toHaveLength(1);
+    expect(asked(world, path)[0].headers['sec-purpose']).toContain('prefetch');
+  }
+
+  async function go(page, world, path) {
+    await page.evaluate((href) => Object.assign(document.body.appendChild(document.createElement('a')), { href }).click(), path);
+    await page.waitForURL(world.url + path);
+  }
+
+  test('a page that was fetched ahead is fetched anew', async ({ browser, person, world }) => {
+    // A window that no fixture listens to: Playwright waits in vain for the headers of what is fetched ahead.
+    const context = await browser.newContext({ baseURL: world.url });
+    const page = await context.newPage();
+    await person.logIn(page);
+    await fetchAhead(page, world, '/ahead/1');
+    await go(page, world, '/ahead/1');
+    expect(asked(world, '/ahead/1'), 'without a logout it is used').toHaveLength(1);
+
+    await fetchAhead(page, world, '/ahead/2');
+    await call(page, '/bff/logout', { method: 'POST', headers: { 'X-CSRF': '1' } });
+    await go(page, world, '/ahead/2');
+
+    expect(asked(world, '/ahead/2')).toHaveLength(2);
+    await context.close();
+  });
+
+  test('an API answer that the browser keeps is shown to nobody', async ({ page, person, world }) => {
+    await person.logIn(page, 'alice');
+    for (let calls = 0; calls < 3; calls += 1) expect((await call(page, '/api/kept')).status).toBe(200);
+    expect(asked(world, '/api/kept'), 'the browser keeps it').toHaveLength(1);
+
+    await call(page, '/bff/logout?local=true', { method: 'POST', headers: { 'X-CSRF': '1' } });
+
+    expect((await call(page, '/api/kept')).status).toBe(401);
+    await page.reload();
+    expect((await call(page, '/api/kept')).status).toBe(401);
+    await page.goto('/bff/login');
+    await page.waitForURL(`${world.url}/`);
+    const before = asked(world, '/api/kept').length;
+    expect((await call(page, '/api/kept')).status).toBe(200);
+    expect(asked(world, '/api/kept'), 'nor to the next session').toHaveLength(before + 1);
+  });
+});

@@ -1,8 +1,9 @@
 // Everything a browser needs around it: the built program, a provider on another site, an API, the single-page app.
 //
-//   demo    `cloakroom demo`, as the README says it
-//   https   `cloakroom serve` from a file, with TLS and SQLite; the provider is npm oidc-provider
-//   http    the same without TLS, with a tap on the wire
+//   demo          `cloakroom demo`, as the README says it
+//   frontchannel  the same with a provider that tells of logouts in the browser
+//   https         `cloakroom serve` from a file, with TLS and SQLite; the provider is npm oidc-provider
+//   http          the same without TLS, with a tap on the wire
 //
 // The program is at localhost, the provider at 127.0.0.1: two sites.
 import { execFileSync } from 'node:child_process';
@@ -30,7 +31,8 @@ export async function startWorld(name) {
     return process;
   };
   try {
-    const world = name === 'demo' ? await startDemo(start) : await startServe(name, start, started);
+    const isDemo = ['demo', 'frontchannel'].includes(name);
+    const world = isDemo ? await startDemo(name, start) : await startServe(name, start, started);
     return { ...world, stop };
   } catch (error) {
     await stop();
@@ -38,11 +40,12 @@ export async function startWorld(name) {
   }
 }
 
-async function startDemo(start) {
-  const process = start(program(), ['demo', '--port', '0', '--provider-port', '0', '--api-port', '0'], { cwd: root, env: bareEnvironment() });
+async function startDemo(name, start) {
+  const flags = name === 'frontchannel' ? ['--frontchannel-logout'] : [];
+  const process = start(program(), ['demo', '--port', '0', '--provider-port', '0', '--api-port', '0', ...flags], { cwd: root, env: bareEnvironment() });
   const url = await process.says((line) => line.match(/http:\/\/localhost:\d+/)?.[0]);
   return {
-    name: 'demo',
+    name,
     url,
     providerHost: '127.0.0.1',
     sessionCookie: `cloakroom-${new URL(url).port}`,
@@ -123,11 +126,12 @@ upstream = "http://127.0.0.1:${api}"
 `;
 }
 
-// Says how it was called, but for the token: that it must not hand back.
+// Says how it was called, but for the token: that it must not hand back. Browsers may keep what it says of /kept.
 async function startApi() {
   const server = createServer((request, answer) => {
     const { authorization = '', cookie = null } = request.headers;
-    answer.writeHead(200, { 'content-type': 'application/json' });
+    const caching = request.url === '/kept' ? { 'cache-control': 'private, max-age=600' } : {};
+    answer.writeHead(200, { 'content-type': 'application/json', ...caching });
     answer.end(JSON.stringify({ method: request.method, path: request.url, scheme: authorization.split(' ')[0], cookie }));
   });
   server.listen(0, '127.0.0.1');
