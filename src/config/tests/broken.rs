@@ -281,7 +281,7 @@ exchange = { audience = "orders" }
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 14 problems in the configuration
+    cloakroom: 13 problems in the configuration
       server.forward_auth_listen             (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
       providers.corp.profile                 (cloakroom.toml) "profile" is not supported by this version yet; leave it out
       providers.corp.par                     (cloakroom.toml) "par" is not supported by this version yet; leave it out
