@@ -11,6 +11,7 @@ mod logged_out;
 mod login;
 mod logout;
 mod problems;
+mod sessions;
 mod user;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,8 @@ pub(crate) fn frontend(
         .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
         .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
         .route(&format!("{base}/events"), events(stopping))
+        .route(&format!("{base}/sessions"), sessions())
+        .route(&format!("{base}/sessions/{{tag}}"), only("DELETE", delete(sessions::delete)))
         .route(&format!("{base}/logout"), only("GET, POST", get(logout::get).post(logout::post)))
         .route(&format!("{base}/backchannel-logout"), only("POST", post(backchannel_logout::post)))
         .route(&format!("{base}/logged-out"), only("GET, HEAD", get(logged_out::get)))
@@ -80,6 +83,10 @@ fn frontchannel_logout(frontend: &Frontend) -> Router<Frontend> {
 
 fn events(stopping: &CancellationToken) -> MethodRouter<Frontend> {
     only("GET, HEAD", get(events::get)).layer(axum::Extension(events::Stopping(stopping.clone())))
+}
+
+fn sessions() -> MethodRouter<Frontend> {
+    only("GET, HEAD, DELETE", get(sessions::get).delete(sessions::delete_others))
 }
 
 /// Other methods are 405 with this `Allow`. It names HEAD only where a HEAD is answered like the GET; the others refuse it.

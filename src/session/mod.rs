@@ -4,9 +4,11 @@
 //! *tokens half* on to `tokens`.
 
 mod cookies;
+mod device;
 mod endings;
 mod following;
 mod login_attempts;
+mod own;
 mod return_to;
 mod upkeep;
 mod user;
@@ -18,8 +20,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub(crate) use cookies::{CookiePolicy, Life};
+pub(crate) use device::Device;
 pub(crate) use following::{Follower, Happening, UsedSession};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
+pub(crate) use own::OwnSession;
 pub(crate) use return_to::{Place, ReturnTo, origin};
 #[cfg(feature = "server")]
 pub(crate) use upkeep::{KeyRole, Stats};
@@ -133,7 +137,7 @@ impl Sessions {
         self.clock.now()
     }
 
-    /// Opens a session for somebody who was authenticated, under a fresh id. A `previous` session of the same person retires; one of
+    /// Opens a session for somebody who was authenticated, under a fresh id; `device` goes on its card. A `previous` session of the same person retires; one of
     /// somebody else ends at once, and its tokens come back to be revoked.
     ///
     /// # Errors
@@ -142,6 +146,7 @@ impl Sessions {
         &self,
         authenticated: Authenticated,
         remember: bool,
+        device: Option<Device>,
         previous: Option<&Loaded>,
     ) -> Result<Established, EstablishError> {
         let same_person = previous.is_some_and(|previous| previous.user.is_of(&authenticated.identity));
@@ -155,7 +160,7 @@ impl Sessions {
         let tokens = authenticated.tokens.clone();
         let user = UserSession::new(authenticated, remember, self.now(), absolute, predecessor);
         let id = SessionId::random();
-        let displaced = self.write_new(id, &user, &tokens, previous, same_person).await?;
+        let displaced = self.write_new(id, &user, (&tokens, &user.card(device)), previous, same_person).await?;
         tracing::info!(session = %id.key().tag(), replaced = previous.is_some(), "session established");
         Ok(Established { id, user, displaced })
     }
@@ -259,17 +264,17 @@ impl Sessions {
         &self,
         id: SessionId,
         user: &UserSession,
-        tokens: &TokenSet,
+        (tokens, card): (&TokenSet, &[u8]),
         previous: Option<&Loaded>,
         same_person: bool,
     ) -> Result<Option<TokenSet>, EstablishError> {
         let session = user.write();
         let tokens = Secret::new(serde_json::to_vec(tokens).expect("tokens are plain data"));
-        let (card, terms, limit) = (user.card(), terms(user), self.options.max_per_subject);
+        let (terms, limit) = (terms(user), self.options.max_per_subject);
         let new = NewSession {
             session: &session,
             tokens: tokens.expose(),
-            card: &card,
+            card,
             terms: &terms,
             issued_at: user.issued_at(),
             live_for: self.row_life(user),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Device;
 use crate::clock::Timestamp;
 use crate::oidc::{Authenticated, Claims, Identity};
 use crate::store::SessionKey;
@@ -125,10 +126,11 @@ impl UserSession {
         Self { last_seen_at: now, ..self.clone() }
     }
 
-    /// What works without the cookie: sealed under the master key alone, so it holds nothing about the person.
-    pub(super) fn card(&self) -> Vec<u8> {
-        serde_json::to_vec(&Card { created_at: self.created_at, remember: self.remember })
-            .expect("a card is plain data")
+    /// What works without the cookie: sealed under the master key alone, so it does not say who the person is.
+    pub(super) fn card(&self, device: Option<Device>) -> Vec<u8> {
+        let Self { created_at, remember, predecessor, .. } = *self;
+        let card = Card { created_at, remember, ends_at: Some(self.ends_at), device, predecessor };
+        serde_json::to_vec(&card).expect("a card is plain data")
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
@@ -140,15 +142,44 @@ impl UserSession {
     }
 }
 
-/// What works without the cookie; see [`UserSession::card`].
+/// What works without the cookie; see [`UserSession::card`]. What came later may be absent.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Card {
     pub(super) created_at: Timestamp,
     pub(super) remember: bool,
+    /// The absolute limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ends_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<Device>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    predecessor: Option<[u8; 32]>,
 }
 
 impl Card {
+    /// The retired row that ends with this one.
+    pub(super) fn predecessor(&self) -> Option<SessionKey> {
+        self.predecessor.map(SessionKey::from_bytes)
+    }
+
     pub(super) fn read(plain: &[u8]) -> Option<Self> {
         serde_json::from_slice(plain).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_of_an_older_version_is_read() {
+        let card = Card::read(br#"{"created_at":1000,"remember":true}"#).unwrap();
+        assert_eq!((card.created_at, card.remember), (Timestamp::from_unix_seconds(1), true));
+        assert!(card.ends_at.is_none() && card.device.is_none() && card.predecessor().is_none());
+    }
+
+    #[test]
+    fn a_card_of_a_newer_version_is_read() {
+        assert!(Card::read(br#"{"created_at":1000,"remember":true,"shape":"round"}"#).is_some());
     }
 }

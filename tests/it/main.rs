@@ -18,6 +18,7 @@ mod layers;
 mod login;
 mod logout;
 mod metrics;
+mod own_sessions;
 mod provider_outage;
 mod refresh;
 mod rejections;

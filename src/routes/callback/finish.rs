@@ -14,7 +14,9 @@ use crate::guard::session::SessionRef;
 use crate::metric;
 use crate::oidc::{self, AuthorizationResponse, ResponseReason};
 use crate::routes::{login, see_other, see_other_here};
-use crate::session::{Attempt, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo};
+use crate::session::{
+    Attempt, Device, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo,
+};
 use crate::store::{Claimed, Digest};
 
 /// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Six walks".
@@ -45,7 +47,7 @@ async fn answer(
         None => None,
     };
     let attempts = LoginAttempts::of(headers, frontend.cookies(), sessions.store(), frontend.now());
-    let callback = Callback { frontend, query, hop, current, attempts };
+    let callback = Callback { frontend, query, hop, current, attempts, device: Device::of(headers) };
     callback.settle(callback.received(headers)?).await
 }
 
@@ -56,6 +58,7 @@ struct Callback<'a> {
     hop: u8,
     current: Option<Loaded>,
     attempts: LoginAttempts<'a>,
+    device: Option<Device>,
 }
 
 /// What came, or at least whom it was for.
@@ -148,7 +151,8 @@ impl Callback<'_> {
             }
             Err(error) => return Err(Failed::over(error.into())),
         };
-        let established = sessions.establish(authenticated, attempt.remember, self.current.as_ref()).await;
+        let (device, current) = (self.device.clone(), self.current.as_ref());
+        let established = sessions.establish(authenticated, attempt.remember, device, current).await;
         let Established { id, user, displaced } = established.map_err(|error| match error {
             EstablishError::Store(error) => Failed::of_store(error),
             error => Failed::over(error.into()),

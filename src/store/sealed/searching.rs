@@ -1,4 +1,5 @@
-//! Sessions found without their cookie: by what they carry, or one after the other. They can be counted and ended, not opened.
+//! Sessions found without their cookie: by what they carry, or one after the other. They can be listed and ended, not opened: all that
+//! is known of one is its card.
 
 use super::{SealedStore, Term};
 use crate::clock::Timestamp;
@@ -48,6 +49,20 @@ impl SealedStore {
         Ok(ended)
     }
 
+    /// Live sessions of this provider and client that carry `term`, oldest first. Frontends that share a registration share their
+    /// terms; [`open_card`](Self::open_card) tells them apart.
+    pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
+        self.bounded(self.backend.list_matching(&self.index_keys(term))).await
+    }
+
+    /// Opens a session's card.
+    ///
+    /// # Errors
+    /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
+    pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
+        Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
+    }
+
     /// One list of index keys per master key: a row carries terms of one key only.
     fn under_each_key(&self, ring: &Keyring, terms: &[Term<'_>]) -> impl Iterator<Item = Vec<IndexKey>> + use<> {
         let mut by_key: Vec<Vec<IndexKey>> = Vec::new();
@@ -61,10 +76,6 @@ impl SealedStore {
         }
         by_key.into_iter()
     }
-    /// Live sessions of this provider and client that carry `term`, oldest first.
-    pub(crate) async fn list_matching(&self, term: Term<'_>) -> Result<Vec<Listed>> {
-        self.bounded(self.backend.list_matching(&self.index_keys(term))).await
-    }
 
     /// Live sessions of every frontend, a page at a time.
     pub(crate) async fn scan(&self, cursor: Cursor) -> Result<Page> {
@@ -75,13 +86,5 @@ impl SealedStore {
     #[cfg(feature = "server")]
     pub(crate) async fn remove_expired(&self) -> Result<u64> {
         self.backend.remove_expired().await
-    }
-
-    /// Opens a session's card.
-    ///
-    /// # Errors
-    /// `Unavailable` if its key is not in the ring or its format is newer; `Corrupt` if it is another frontend's, or damaged.
-    pub(crate) fn open_card(&self, listed: &Listed) -> Result<Secret<Vec<u8>>> {
-        Ok(self.keyring.now().open(Purpose::Card, &self.place(&listed.key), &listed.card)?)
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Browser {
     pub(crate) cookies: Jar,
     /// Everything it asked for, in order.
     pub(crate) history: Vec<Asked>,
+    /// What it says it is, if it says so.
+    pub(crate) user_agent: Option<&'static str>,
     /// A jar that several tabs use at the same time; `cookies` is then the last it saw.
     shared: Option<Arc<Mutex<Jar>>>,
     pub(crate) http: reqwest::Client,
@@ -165,13 +167,13 @@ enum Initiator {
 impl Browser {
     pub(crate) fn new(home: &str) -> Self {
         let home = Url::parse(home).unwrap();
-        Self { home, cookies: Jar::default(), history: Vec::new(), shared: None, http: client() }
+        Self { home, cookies: Jar::default(), history: Vec::new(), user_agent: None, shared: None, http: client() }
     }
 
     /// The same person's browser, with the same cookies: a second tab that acts at the same time.
     pub(crate) fn tab(&self) -> Self {
         let (home, cookies, http) = (self.home.clone(), self.cookies.clone(), self.http.clone());
-        Self { home, cookies, history: Vec::new(), shared: None, http }
+        Self { home, cookies, history: Vec::new(), user_agent: self.user_agent, shared: None, http }
     }
 
     /// Uses one jar with other tabs.
@@ -387,6 +389,9 @@ impl Browser {
         }
         if let Some(cookies) = self.cookies.header(&url, same_site) {
             headers.insert(header::COOKIE, HeaderValue::try_from(cookies).unwrap());
+        }
+        if let Some(user_agent) = self.user_agent {
+            headers.insert(header::USER_AGENT, HeaderValue::from_static(user_agent));
         }
         if method == Method::POST
             && !headers.contains_key(header::CONTENT_TYPE)

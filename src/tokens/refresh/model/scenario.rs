@@ -136,7 +136,7 @@ impl Scenario {
         let login = Timestamp::from_unix_seconds(1_700_000_000);
         let backend: Arc<dyn SessionBackend> = Arc::new(MemoryBackend::new());
         let before = sessions(backend.clone(), &[1], SimulatedClock::showing(login));
-        let id = before.establish(authenticated(login), false, None).await.expect("a session").id;
+        let id = before.establish(authenticated(login), false, None, None).await.expect("a session").id;
         let clock = SimulatedClock::showing(login + UNUSED);
         let mut provider = Provider::new(self.rotation);
         if self.grant_is_over {
