@@ -93,6 +93,17 @@ fn the_store_is_down_for_a_while() {
 }
 
 #[test]
+fn an_answer_that_could_not_be_stored_gives_way_to_that_of_a_later_request() {
+    // Without grace this costs the session (decision 0010, "Price").
+    check_with(&[Rotation::Grace, Rotation::LongGrace], 20, with(1, &[Fault::CutOff]));
+}
+
+#[test]
+fn an_answer_to_a_later_request_takes_the_place_of_an_older_one_that_was_stored_meanwhile() {
+    check_with(&[Rotation::Grace], 20, with(2, &[Fault::CutOff, Fault::ProviderAnswerSlow]));
+}
+
+#[test]
 fn a_lease_runs_out_under_a_slow_store() {
     check(20, with(1, &[Fault::StoreSlow, Fault::StoreAnswerSlow]));
 }
@@ -146,9 +157,11 @@ fn the_checker_finds_planted_bugs() {
         (Bug::ForgetsTheDead, Faults::any(1, &[Fault::Crash])),
         (Bug::IgnoresVersions, Faults::any(1, &[Fault::StoreSlow])),
         (Bug::DropsWrites, Faults::none()),
+        (Bug::ForgetsTheOrder, Faults::any(1, &[Fault::CutOff])),
     ];
     for (bug, faults) in bugs {
-        let scenario = Scenario { bug: Some(bug), faults, ..Scenario::new(Rotation::Strict) };
+        let rotation = if bug == Bug::ForgetsTheOrder { Rotation::Grace } else { Rotation::Strict };
+        let scenario = Scenario { bug: Some(bug), faults, ..Scenario::new(rotation) };
         let found = scenario.explore().expect_err("the bug must be found");
         eprintln!("{bug:?}: {}", found.lines().next().unwrap_or_default());
     }
@@ -167,6 +180,8 @@ const STORE_TIMEOUT: Duration = Duration::from_millis(163);
 const STORE_DELAY: Duration = Duration::from_millis(521);
 /// How long the store is down.
 const OUTAGE: Duration = Duration::from_millis(931);
+/// How long a process cannot reach the store at most: long enough for another to take over and store what it is answered.
+const CUT_OFF: Duration = Duration::from_millis(3181);
 /// How late somebody may begin.
 const LATE: Duration = Duration::from_millis(700);
 /// How long callers wait: until everything else has been given up.

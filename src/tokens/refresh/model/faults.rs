@@ -13,6 +13,8 @@ pub(super) enum Fault {
     StoreAnswerSlow,
     /// Every store call fails for a while.
     StoreDown,
+    /// A process that holds tokens to be stored cannot reach the store for a while; others reach it.
+    CutOff,
     /// A refresh has its effect, its answer does not come.
     ProviderAnswerLost,
     /// A refresh fails without effect; the caller cannot know that.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::call::{Call, Fate, Kind};
 use super::faults::Fault;
 use super::world::{Inner, World, name};
-use super::{D, OUTAGE, STORE_DELAY};
+use super::{CUT_OFF, D, OUTAGE, STORE_DELAY};
 
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ impl Inner {
         if !is_down {
             moves.extend(self.call_faults());
         }
+        // It may also come back with this call: see `step`.
+        moves.extend((0..self.calls.len()).filter(|at| self.is_cut_off(*at)).map(|at| Move::Fail(at, Fault::CutOff)));
         if self.faults.may(Fault::StoreDown) && self.calls.iter().any(|call| call.kind == Kind::Store) {
             moves.push(Move::StoreDown);
         }
@@ -77,13 +79,25 @@ impl Inner {
             call.slow_until.take_if(|until| *until <= now);
         }
         self.down_until.take_if(|until| *until <= now);
+        self.cut_off.take_if(|(_, until)| *until <= now);
     }
 
     fn is_down(&self) -> bool {
         self.down_until.is_some()
     }
 
+    /// Whether a call is on its way to a store that its process cannot reach.
+    fn is_cut_off(&self, at: usize) -> bool {
+        let call = &self.calls[at];
+        call.kind == Kind::Store
+            && call.done.is_none()
+            && self.cut_off.is_some_and(|(replica, _)| replica == call.replica)
+    }
+
     fn step(&mut self, at: usize) {
+        if self.is_cut_off(at) {
+            self.cut_off = None;
+        }
         let call = &self.calls[at];
         let (is_first, is_heard) = (call.done.is_none(), !call.is_abandoned());
         if is_first {
@@ -100,13 +114,19 @@ impl Inner {
     }
 
     fn fail(&mut self, at: usize, fault: Fault) {
-        if fault != Fault::StoreDown {
+        let begins = match fault {
+            Fault::StoreDown => false,
+            Fault::CutOff => self.cut_off.is_none(),
+            _ => true,
+        };
+        if begins {
             self.faults.spend(fault);
         }
         let line = format!("{} {}: {fault:?}", name(self.calls[at].replica), self.calls[at].label);
         self.tell(&line);
         match fault {
             Fault::StoreAnswerLost => self.execute(at),
+            Fault::CutOff if begins => self.cut_off = Some((self.calls[at].replica, Instant::now() + CUT_OFF)),
             Fault::StoreAnswerSlow => {
                 self.execute(at);
                 return self.slow(at, STORE_DELAY);
@@ -162,6 +182,9 @@ fn can_crash(call: &Call) -> bool {
 
 fn faults_of(call: &Call) -> &'static [Fault] {
     match (call.kind, &call.done) {
+        (Kind::Store, None) if call.label.starts_with("swap_tokens") => {
+            &[Fault::StoreAnswerLost, Fault::StoreFails, Fault::StoreSlow, Fault::StoreAnswerSlow, Fault::CutOff]
+        }
         (Kind::Store, None) => &[Fault::StoreAnswerLost, Fault::StoreFails, Fault::StoreSlow, Fault::StoreAnswerSlow],
         (Kind::Provider, None) => {
             &[Fault::ProviderBreaks, Fault::ProviderCut, Fault::ProviderUnreachable, Fault::ProviderSlow]

@@ -104,7 +104,9 @@ impl Cast {
             (Some(loaded), None) => {
                 let stored = loaded.tokens().refresh.as_ref().map_or("nothing", |token| token.expose());
                 let live = outside.provider.live();
-                if live.iter().any(|token| token == stored) {
+                // Who comes back with an answer cannot know that a later one was lost (decision 0010, "Price").
+                let excused = inner.faults.happened(Fault::CutOff) && outside.monitor.has_lost_a_token();
+                if excused || live.iter().any(|token| token == stored) {
                     return Ok(());
                 }
                 violation(format!("stored is {stored}, but {live:?} works"))

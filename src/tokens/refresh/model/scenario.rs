@@ -145,12 +145,19 @@ impl Scenario {
         let world = World::new(backend.clone(), provider, self.replicas + 1, self.faults.clone(), clock);
         let unseen = sessions(backend.clone(), &[2, 1], clock);
         let loaded = unseen.load(id).await.expect("the store answers").expect("the session is there");
-        let refreshers = (0..=self.replicas).map(|replica| self.refresher(&world, &backend, replica)).collect();
+        let refreshers = (0..=self.replicas).map(|replica| self.refresher(&world, &backend, replica, id)).collect();
         Cast { world, id, refreshers, unseen, loaded: Arc::new(loaded) }
     }
 
-    fn refresher(&self, world: &Arc<World>, backend: &Arc<dyn SessionBackend>, replica: usize) -> Refresher<Endpoint> {
-        let gated = GatedBackend { world: world.clone(), replica, backend: backend.clone(), bug: self.bug };
+    fn refresher(
+        &self,
+        world: &Arc<World>,
+        backend: &Arc<dyn SessionBackend>,
+        replica: usize,
+        id: SessionId,
+    ) -> Refresher<Endpoint> {
+        let opener = (sessions(backend.clone(), &[2, 1], world.clock()).store().clone(), id);
+        let gated = GatedBackend { world: world.clone(), replica, backend: backend.clone(), bug: self.bug, opener };
         Refresher {
             sessions: sessions(Arc::new(gated), &[2, 1], world.clock()),
             endpoint: Endpoint { world: world.clone(), replica },

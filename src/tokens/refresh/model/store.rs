@@ -10,9 +10,11 @@ use futures_util::stream::BoxStream;
 
 use super::call::{Executed, Kind};
 use super::world::{Outside, World};
+use crate::oidc::TokenSet;
 use crate::store::{
     Claimed, Cursor, Digest, Ending, Error, Exported, IndexKey, Inserted, Lease, LeaseAfter, Limit, Listed, NewRow,
-    Page, Reason, Replaced, Reseal, Result, Row, SessionBackend, SessionKey, Signal, Swapped, Taken, Updated,
+    Page, Reason, Replaced, Reseal, Result, Row, SealedStore, SessionBackend, SessionId, SessionKey, Signal, Swapped,
+    Taken, Updated,
 };
 
 /// See the module.
@@ -22,6 +24,8 @@ pub(super) struct GatedBackend {
     pub(super) replica: usize,
     pub(super) backend: Arc<dyn SessionBackend>,
     pub(super) bug: Option<Bug>,
+    /// Opens what passes, for bugs that read it.
+    pub(super) opener: (SealedStore, SessionId),
 }
 
 /// What a wrong store does.
@@ -35,6 +39,8 @@ pub(super) enum Bug {
     IgnoresVersions,
     /// Says that tokens were written and does not.
     DropsWrites,
+    /// Forgets at which version tokens were asked for.
+    ForgetsTheOrder,
 }
 
 type Work<T> = Box<dyn FnOnce(Arc<dyn SessionBackend>) -> BoxFuture<'static, Result<T>> + Send>;
@@ -115,10 +121,14 @@ impl SessionBackend for GatedBackend {
     async fn swap_tokens(&self, key: SessionKey, expected: u64, sealed: &[u8], lease: LeaseAfter) -> Result<Swapped> {
         let (sealed, replica) = (sealed.to_vec(), self.replica);
         let (blind, lazy) = (self.has(Bug::IgnoresVersions), self.has(Bug::DropsWrites));
+        let opener = self.has(Bug::ForgetsTheOrder).then(|| self.opener.clone());
         let work: Work<_> = Box::new(move |backend| {
             Box::pin(async move {
                 if lazy {
                     return Ok(Swapped::Swapped);
+                }
+                if let Some((store, id)) = opener {
+                    return swap_without_order(&backend, (&store, id), expected, sealed, lease).await;
                 }
                 let expected = if blind { version(&backend, key).await } else { expected };
                 backend.swap_tokens(key, expected, &sealed, lease).await
@@ -240,6 +250,20 @@ impl SessionBackend for GatedBackend {
     fn watch(&self) -> BoxStream<'static, Signal> {
         self.backend.watch()
     }
+}
+
+async fn swap_without_order(
+    backend: &Arc<dyn SessionBackend>,
+    (store, id): (&SealedStore, SessionId),
+    expected: u64,
+    sealed: Vec<u8>,
+    lease: LeaseAfter,
+) -> Result<Swapped> {
+    let Some(row) = backend.load(id.key()).await? else { return Ok(Swapped::Gone) };
+    let opened = store.open(&id, Row { tokens: sealed, tokens_version: expected + 1, ..row })?;
+    let tokens: TokenSet = serde_json::from_slice(opened.tokens()?.expose()).expect("tokens are ours");
+    let tokens = serde_json::to_vec(&TokenSet { asked_at: 0, ..tokens }).expect("tokens are plain data");
+    store.swap_tokens(&id, expected, &tokens, lease).await
 }
 
 async fn version(backend: &Arc<dyn SessionBackend>, key: SessionKey) -> u64 {

@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     /// Until when every store call fails.
     pub(super) down_until: Option<Instant>,
+    /// The process that cannot reach the store, and until when at most.
+    pub(super) cut_off: Option<(usize, Instant)>,
     pub(super) trace: Vec<String>,
     pub(super) clock: SimulatedClock,
     /// Counts what came from inside, so that the driver notices it.
@@ -79,6 +81,7 @@ impl World {
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
             faults,
             down_until: None,
+            cut_off: None,
             trace: Vec::new(),
             clock,
             arrivals: 0,
@@ -248,7 +251,8 @@ impl Inner {
     /// Digest of everything that decides what can happen from here on.
     pub(super) fn digest(&self) -> u64 {
         let mut digest = DefaultHasher::new();
-        (self.clock.elapsed(), &self.faults, self.down_until.is_some(), self.outside.changes.finish())
+        let cut_off = self.cut_off.map(|(replica, _)| replica);
+        (self.clock.elapsed(), &self.faults, self.down_until.is_some(), cut_off, self.outside.changes.finish())
             .hash(&mut digest);
         for replica in &self.replicas {
             (replica.crashed, replica.history.finish()).hash(&mut digest);
