@@ -13,6 +13,7 @@ mod stats;
 #[cfg(feature = "server")]
 pub(crate) use stats::{KeyRole, Stats};
 
+use super::Device;
 use super::user::Card;
 use crate::store::{
     Cursor, Error, Listed, Reason, Result as StoreResult, SealedStore, SessionKey, Term, TermEnding, TermTarget,
@@ -57,6 +58,8 @@ pub(crate) struct Known {
     created_at: String,
     /// When it was last used, to a twentieth of the idle time; by the store's clock.
     last_seen_at: String,
+    /// What it was opened with, if that is known: `Firefox on Linux`.
+    device: Option<Device>,
     /// Whether it outlives the browser.
     remembered: bool,
 }
@@ -68,6 +71,7 @@ impl Known {
             tag: listed.key.tag(),
             created_at: card.created_at.rfc3339(),
             last_seen_at: listed.touched_at.rfc3339(),
+            device: card.device.clone(),
             remembered: card.remember,
         }
     }

@@ -100,7 +100,7 @@ async fn an_operator_sees_a_subjects_sessions_at_every_frontend() {
     assert_eq!(frontends, ["admin", "default", "default"]);
     let session = alice.user().await["session"].clone();
     let keys: Vec<_> = listed[1].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["created_at", "frontend", "last_seen_at", "remembered", "tag"]);
+    assert_eq!(keys, ["created_at", "device", "frontend", "last_seen_at", "remembered", "tag"]);
     assert_eq!((&listed[1]["tag"], &listed[1]["created_at"]), (&session["tag"], &session["created_at"]));
     assert_eq!((&listed[1]["remembered"], &listed[2]["remembered"]), (&json!(false), &json!(true)));
 
