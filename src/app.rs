@@ -36,7 +36,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
 use crate::guard::operator::AdminToken;
-use crate::guard::{self, access_log, forwarded};
+use crate::guard::{self, access_log, forwarded, framing};
 use crate::metric::{self, Exporter};
 use crate::oidc::{ClientAuth, ClientOptions, Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
@@ -370,8 +370,11 @@ impl fmt::Debug for Edge {
 
 /// Finds out who called and whom for, and hands the request to that frontend.
 async fn dispatch(State(edge): State<Arc<Edge>>, mut request: Request) -> Response {
+    if !proxy::knows_the_coding(request.headers()) {
+        return framing::refused();
+    }
     let hops = match peer_of(&request) {
-        Some(peer) => forwarded::resolve(peer, request.uri(), request.headers(), &edge.trusted),
+        Some(peer) => forwarded::resolve(peer, &request, &edge.trusted),
         None => return edge.refuse(Error::Internal("the listener does not say who called"), &request),
     };
     match edge.frontends.select(hops.host(), request.uri().path()) {

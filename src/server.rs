@@ -187,10 +187,13 @@ async fn rest(error: &io::Error, shutdown: &CancellationToken) {
 
 fn speaks_http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
+    let max_headers = usize::try_from(limits.max_headers).unwrap_or(usize::MAX).max(SMALLEST_HTTP1_BUFFER);
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_buf_size(usize::try_from(limits.max_headers).unwrap_or(usize::MAX).max(SMALLEST_HTTP1_BUFFER));
+        // The buffer alone lets a larger head pass that comes in one piece.
+        .max_header_size(max_headers)
+        .max_buf_size(max_headers);
     builder
 }
 

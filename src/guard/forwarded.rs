@@ -8,19 +8,20 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
-use http::uri::Uri;
+use http::{Request, Version};
 use ipnet::IpNet;
 
 use crate::proxy::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
-/// The browser's side of a request. `uri` is the request target, whose authority (HTTP/2, absolute form) goes before `Host`.
-pub(crate) fn resolve(peer: Peer, uri: &Uri, headers: &HeaderMap, trusted: &[IpNet]) -> ClientHops {
+/// The browser's side of a request, whose target's authority (HTTP/2, absolute form) goes before `Host`.
+pub(crate) fn resolve<B>(peer: Peer, request: &Request<B>, trusted: &[IpNet]) -> ClientHops {
+    let headers = request.headers();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let direct = ClientHops {
         client: peer.address.ip().to_canonical(),
         proxies: Vec::new(),
         scheme: peer.scheme,
-        host: asked_host(uri, headers),
+        host: asked_host(request),
     };
     if !is_trusted(direct.client) {
         return direct;
@@ -141,12 +142,15 @@ fn host(text: &str) -> Option<HeaderValue> {
     is_host.then(|| HeaderValue::from_str(text).ok()).flatten()
 }
 
-/// The authority of the request target, or the one `Host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
-fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    if let Some(authority) = uri.authority() {
-        return host(authority.as_str());
+/// The authority of the request target, or the one `Host`. Beside a target, HTTP/1.1 ignores `Host` (RFC 9112 §3.2.2), and HTTP/2
+/// has it say the same (RFC 9113 §8.3.1).
+fn asked_host<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    if let Some(authority) = request.uri().authority() {
+        let differs = |host: &HeaderValue| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+        let contradicted = request.version() == Version::HTTP_2 && hosts.any(differs);
+        return if contradicted { None } else { host(authority.as_str()) };
     }
-    let mut hosts = headers.get_all(HOST).iter();
     let (Some(only), None) = (hosts.next(), hosts.next()) else { return None };
     only.to_str().ok().and_then(host)
 }
@@ -158,18 +162,15 @@ const LONGEST_HOST: usize = 253 + 6;
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
+    fn request(uri: &str, pairs: &[(&'static str, &str)]) -> Request<()> {
+        let builder = Request::get(uri);
+        pairs.iter().fold(builder, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
     }
 
     fn resolved(peer: &str, pairs: &[(&'static str, &str)]) -> ClientHops {
         let peer = Peer { address: peer.parse().unwrap(), scheme: Scheme::Http };
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        resolve(peer, &Uri::from_static("/"), &headers(pairs), &trusted)
+        resolve(peer, &request("/", pairs), &trusted)
     }
 
     fn client(peer: &str, pairs: &[(&'static str, &str)]) -> String {
@@ -291,9 +292,7 @@ mod tests {
     #[test]
     fn the_target_goes_before_host_and_two_hosts_are_none() {
         let peer = Peer { address: "203.0.113.7:1".parse().unwrap(), scheme: Scheme::Https };
-        let asked = |uri: &'static str, pairs: &[(&'static str, &str)]| {
-            resolve(peer, &Uri::from_static(uri), &headers(pairs), &[]).host
-        };
+        let asked = |uri: &'static str, pairs: &[(&'static str, &str)]| resolve(peer, &request(uri, pairs), &[]).host;
         let host = |text: &'static str| Some(HeaderValue::from_static(text));
         assert_eq!(asked("https://shop.example/x", &[("host", "other.example")]), host("shop.example"));
         assert_eq!(asked("/x", &[("host", "[::1]:8080")]), host("[::1]:8080"));

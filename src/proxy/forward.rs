@@ -9,7 +9,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::client::legacy;
 use tokio::time::Instant;
 
@@ -18,7 +17,7 @@ use super::client::Versions;
 use super::error::Error;
 use super::hops::ClientHops;
 use super::route::{Route, RouteOptions, WorkerScripts};
-use super::upgrade::{self, Upgrades};
+use super::upgrade::{self, Handshake, Upgrades};
 use super::{headers, path};
 use crate::session::UsedSession;
 use crate::tokens::Grant;
@@ -58,20 +57,27 @@ where
 {
     let options = &route.options;
     check(route, &request)?;
-    let browser = upgrade::asked(&mut request);
+    let handshake = upgrade::asked(&mut request);
     let (mut outgoing, upload) = outgoing(route, request, context)?;
     grant.attach(outgoing.headers_mut());
     let mut versions = Versions::Any;
-    if browser.is_some() {
+    if handshake.is_some() {
         upgrade::announce(outgoing.headers_mut());
         versions = Versions::Http1;
     }
     let asked = outgoing.uri().clone();
     let call = route.upstream.client.request(outgoing, versions);
     let mut answer = head(call, upload.as_ref(), options).await?;
+    if !headers::knows_the_coding(answer.headers()) {
+        return Err(Error::UpstreamUnavailable { cause: "its answer has an unknown transfer coding".to_owned() });
+    }
+    if answer.status() == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: without a body there is no length either.
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     headers::returning(answer.headers_mut(), route, context.own_cookies, &asked);
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switch(&mut answer, browser, options.idle_timeout, context)?;
+        switch(&mut answer, handshake, options.idle_timeout, context)?;
     }
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();
@@ -177,12 +183,12 @@ fn broken(phase: Phase, error: &legacy::Error, options: &RouteOptions) -> Error 
 /// Joins both ends of a WebSocket.
 fn switch(
     answer: &mut Response<Incoming>,
-    browser: Option<OnUpgrade>,
+    handshake: Option<Handshake>,
     idle_timeout: Duration,
     context: &ForwardContext<'_>,
 ) -> Result<(), Error> {
-    let Some(browser) = browser else {
-        return Err(Error::UpstreamUnavailable { cause: "it switched protocols without being asked".to_owned() });
+    let Some(browser) = handshake.and_then(|handshake| handshake.accepted(answer.headers())) else {
+        return Err(Error::UpstreamUnavailable { cause: "it switched protocols and was not asked to".to_owned() });
     };
     let upstream = hyper::upgrade::on(&mut *answer);
     context.upgrades.join(browser, upstream, idle_timeout, context.session.cloned());

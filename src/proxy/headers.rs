@@ -32,6 +32,7 @@ pub(super) fn returning(headers: &mut HeaderMap, route: &Route, own_cookies: &[S
     let options = &route.options;
     let shared = if options.shared_cache { SharedCache::Believe } else { SharedCache::Refuse };
     let private = route.answers_depend_on_the_session();
+    keep_one_length(headers);
     remove_named_by_connection(headers);
     remove(headers, |name| {
         never_returned(name) || (private && shared == SharedCache::Refuse && is_targeted_cache_control(name))
@@ -130,6 +131,28 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         .collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// Whether the transfer coding is `chunked` alone, or none. hyper takes off the last coding and leaves the others in the body, which
+/// would then pass without a word about them (RFC 9112 §6.1).
+pub(crate) fn knows_the_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Leaves one length, the one that was believed: none beside a transfer coding, one of those that agree (RFC 9112 §6.3(3), (5)).
+/// hyper refuses lengths that differ, and hands on all others.
+fn keep_one_length(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+        return;
+    }
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return };
+    let one = length.as_bytes().split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
+    match HeaderValue::from_bytes(one) {
+        Ok(one) => drop(headers.insert(header::CONTENT_LENGTH, one)),
+        Err(_) => drop(headers.remove(header::CONTENT_LENGTH)),
     }
 }
 

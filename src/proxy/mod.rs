@@ -27,6 +27,7 @@ pub(crate) use body::StreamError;
 pub(crate) use client::Client;
 pub(crate) use error::Error;
 pub(crate) use forward::{ForwardContext, forward, refuses_token};
+pub(crate) use headers::knows_the_coding;
 pub(crate) use hops::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(crate) use route::{FindError, Route, RouteTable, RouteTableError};
 pub(crate) use upgrade::Upgrades;

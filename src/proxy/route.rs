@@ -124,9 +124,10 @@ impl Route {
         &self.allow
     }
 
-    /// Whether the method may be called. CONNECT and TRACE never may: one makes a tunnel, the other echoes the token.
+    /// Whether the method may be called. CONNECT and TRACE never may, however they are written for a lenient upstream: one makes a
+    /// tunnel, the other echoes the token.
     pub(crate) fn allows(&self, method: &Method) -> bool {
-        if *method == Method::CONNECT || *method == Method::TRACE {
+        if ["CONNECT", "TRACE"].iter().any(|refused| method.as_str().eq_ignore_ascii_case(refused)) {
             return false;
         }
         let methods = &self.options.methods;

@@ -6,6 +6,9 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -64,15 +67,43 @@ impl Upgrades {
     }
 }
 
-/// The browser's end of a WebSocket that was asked for. Anything else that `Upgrade` may name is not passed on.
-pub(super) fn asked<B>(request: &mut Request<B>) -> Option<OnUpgrade> {
+/// A WebSocket that was asked for.
+pub(super) struct Handshake {
+    browser: OnUpgrade,
+    accept: String,
+}
+
+impl Handshake {
+    /// The browser's end, if the upstream answers this very handshake. One that can be brought to say 101 and goes on with HTTP would
+    /// otherwise take requests from the tunnel that nobody here has looked at.
+    pub(super) fn accepted(self, answer: &HeaderMap) -> Option<OnUpgrade> {
+        let mut accepts = answer.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+        let accepted = accepts.next().is_some_and(|accept| *accept == self.accept) && accepts.next().is_none();
+        accepted.then_some(self.browser)
+    }
+}
+
+/// The handshake of a request. Anything else that `Upgrade` may name is not passed on.
+pub(super) fn asked<B>(request: &mut Request<B>) -> Option<Handshake> {
     let headers = request.headers();
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return None };
+    let accept = accept(key.as_bytes());
     let is_websocket = request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && has_token(headers, &header::CONNECTION, "upgrade")
         && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     // Without the extension the connection cannot be taken over, and the request is an ordinary one.
-    is_websocket.then(|| request.extensions_mut().remove::<OnUpgrade>()).flatten()
+    let browser = is_websocket.then(|| request.extensions_mut().remove::<OnUpgrade>()).flatten()?;
+    Some(Handshake { browser, accept })
+}
+
+/// What a server says that has understood the key (RFC 6455 §4.2.2(5.4)).
+fn accept(key: &[u8]) -> String {
+    let mut digest = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    digest.update(key);
+    digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest.finish())
 }
 
 /// Names the upgrade again on the next hop.

@@ -211,7 +211,7 @@ async fn a_token_for_another_client_of_the_same_provider_ends_nothing_of_this_on
     let at = |path: &str| format!("{}{path}", app.url).parse().unwrap();
     let stall = DevClient::new("stall", "x", &at("/bff/callback"), &at("/bff/logged-out"));
     app.provider.register(stall);
-    let (stall, _) = app.replica("CLOAKROOM_CLIENT_ID", "stall").await;
+    let (stall, _) = app.replica(&[("CLOAKROOM_CLIENT_ID", "stall")]).await;
     let sid = only_sid(&app);
     for token in [
         app.provider.logout_token("stall").subject(ALICE),
@@ -221,7 +221,7 @@ async fn a_token_for_another_client_of_the_same_provider_ends_nothing_of_this_on
         assert_eq!(tell_replica(&app, &stall, &token).await, StatusCode::OK);
     }
     assert!(browser.is_logged_in().await);
-    let (shop, _) = app.replica("CLOAKROOM_CLIENT_ID", "shop").await;
+    let (shop, _) = app.replica(&[("CLOAKROOM_CLIENT_ID", "shop")]).await;
     assert_eq!(tell_replica(&app, &shop, &token(&app).subject(ALICE)).await, StatusCode::OK);
     assert!(!browser.is_logged_in().await, "a replica that shares store and key ends it");
 }

@@ -290,7 +290,7 @@ async fn who_comes_back_to_the_same_session_is_told_how_things_stand() {
 
 /// Another Cloakroom over the same store, at an address of its own.
 async fn replica(app: &TestApp, key: &str) -> (String, DropGuard) {
-    let (other, _) = app.replica("CLOAKROOM_KEY", key).await;
+    let (other, _) = app.replica(&[("CLOAKROOM_KEY", key)]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/bff/events", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();

@@ -9,6 +9,7 @@ mod admin_sessions;
 mod api;
 mod attacks;
 mod backchannel_logout;
+mod corpus;
 mod csrf;
 mod damage;
 mod embedding;

@@ -245,7 +245,7 @@ struct Replica {
 
 impl Replica {
     async fn of(app: &TestApp, key: &str) -> Self {
-        let (cloakroom, sources) = app.replica("CLOAKROOM_KEY", key).await;
+        let (cloakroom, sources) = app.replica(&[("CLOAKROOM_KEY", key)]).await;
         Self { cloakroom, sources }
     }
 

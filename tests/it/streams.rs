@@ -69,6 +69,9 @@ struct WebSocket {
     upstream: TokioIo<Upgraded>,
 }
 
+/// The answer to the key `k`.
+const ACCEPT: &str = "cai0HFWL7DEHZkyHxdyv1Pn3R6M=";
+
 /// An app with an upstream that agrees to WebSockets and leaves them to the test.
 async fn with_websockets() -> (TestApp, mpsc::UnboundedReceiver<TokioIo<Upgraded>>) {
     let (opened, sockets) = mpsc::unbounded_channel();
@@ -77,7 +80,7 @@ async fn with_websockets() -> (TestApp, mpsc::UnboundedReceiver<TokioIo<Upgraded
         async move {
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(async move { opened.send(TokioIo::new(upgrade.await.unwrap())) });
-            let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", "x")];
+            let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", ACCEPT)];
             (StatusCode::SWITCHING_PROTOCOLS, headers)
         }
     };

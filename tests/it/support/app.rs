@@ -267,9 +267,10 @@ impl TestApp {
         self.running.as_ref().unwrap().cloakroom.reload(config)
     }
 
-    /// Another Cloakroom over the same store, that nobody listens to, with this variable set.
-    pub(crate) async fn replica(&self, name: &str, value: &str) -> (Cloakroom, LoadOptions) {
-        let sources = self.sources.clone().variable(name, value);
+    /// Another Cloakroom over the same store, that nobody listens to, with these variables set.
+    pub(crate) async fn replica(&self, variables: &[(&str, &str)]) -> (Cloakroom, LoadOptions) {
+        let set = |sources: LoadOptions, &(name, value): &(&str, &str)| sources.variable(name, value);
+        let sources = variables.iter().fold(self.sources.clone(), set);
         (build(&sources, self.backend.clone(), &self.clock, (Router::new(), None)).await, sources)
     }
 

@@ -1,0 +1,199 @@
+//! A Cloakroom that is attacked: once in the clear and once over TLS, with somebody logged in and an API that sees every byte.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cloakroom::store::MasterKey;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::case::Version;
+use super::message::Message;
+use super::upstream::Upstream;
+use crate::support::TestApp;
+
+pub(super) struct World {
+    pub(super) upstream: Upstream,
+    app: TestApp,
+    /// The session's id, in both.
+    id: String,
+    tls: TlsConnector,
+    secure: SocketAddr,
+    _running: DropGuard,
+    _files: TempDir,
+}
+
+impl World {
+    pub(super) async fn start(trusted_proxies: &str) -> Self {
+        let upstream = Upstream::start().await;
+        let at = |path: &str| format!("upstream = 'http://{}{path}'", upstream.address);
+        let key = MasterKey::generate().to_base64url().expose().clone();
+        let app = TestApp::with()
+            .variable("CLOAKROOM_KEY", &key)
+            .variable("CLOAKROOM__SERVER__TRUSTED_PROXIES", trusted_proxies)
+            .route(&format!("path = '/api'\n{}", at("/v1")))
+            .route(&format!("path = '/api/admin'\nmethods = ['GET']\n{}", at("/admin")))
+            .route(&format!("path = '/pub'\ntoken = 'none'\nforward_cookies = ['theme']\n{}", at("/pub")))
+            .start()
+            .await;
+        let browser = app.logged_in("alice").await;
+        let id = browser.session().unwrap().value.clone();
+        let (files, made) =
+            (tempfile::tempdir().unwrap(), rcgen::generate_simple_self_signed(["localhost".to_owned()]));
+        let (pem, made) = (files.path().join("pem"), made.unwrap());
+        std::fs::write(&pem, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let secure = listener.local_addr().unwrap();
+        let pem = pem.to_str().unwrap();
+        let variables = [
+            ("CLOAKROOM_URL", format!("https://localhost:{}", secure.port())),
+            ("CLOAKROOM__SERVER__TLS__CERT", pem.to_owned()),
+            ("CLOAKROOM__SERVER__TLS__KEY", pem.to_owned()),
+        ];
+        let (replica, _) = app.replica(&variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+        let shutdown = CancellationToken::new();
+        tokio::spawn(replica.serve(listener, None, shutdown.clone().cancelled_owned()));
+        let tls = connector(made.cert.der().clone());
+        Self { upstream, app, id, tls, secure, _running: shutdown.drop_guard(), _files: files }
+    }
+
+    fn port(&self, version: Version) -> u16 {
+        match version {
+            Version::Http1 => url::Url::parse(&self.app.url).unwrap().port().unwrap(),
+            Version::Http2 => self.secure.port(),
+        }
+    }
+
+    /// What braces in a file stand for.
+    pub(super) fn names(&self, version: Version) -> [(&'static str, String); 7] {
+        let port = self.port(version);
+        let host = format!("localhost:{port}");
+        let cookie = match version {
+            Version::Http1 => format!("cloakroom-{port}"),
+            Version::Http2 => "__Host-Http-cloakroom".to_owned(),
+        };
+        let session = format!("{cookie}={}", self.id);
+        [
+            ("ours", format!("Host: {host}\\r\\nX-CSRF: 1\\r\\nCookie: {session}")),
+            ("host", host),
+            ("session", session),
+            ("cookie", cookie),
+            ("id", self.id.clone()),
+            ("upstream", self.upstream.address.to_string()),
+            ("scheme", version.scheme().to_owned()),
+        ]
+    }
+
+    /// Text that came out somewhere, with the names for what differs from run to run.
+    pub(super) fn named(&self, text: &str, version: Version) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in self.names(version).iter().filter(|(name, _)| !["ours", "scheme"].contains(name)) {
+            text = text.replace(value, &format!("{{{name}}}"));
+        }
+        for token in self.app.provider.issued() {
+            text = text.replace(&token, "{token}");
+        }
+        text
+    }
+
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port(Version::Http1))).await.unwrap()
+    }
+
+    pub(super) async fn connect_http2(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.secure).await.unwrap();
+        self.tls.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+    }
+
+    /// A request as the upstream saw it, in lines. What every call has to carry is left out, and said if it is not there.
+    pub(super) fn request_lines(&self, request: &Message, version: Version) -> Vec<String> {
+        let mut usual = vec![
+            ("host".to_owned(), "{upstream}".to_owned()),
+            ("forwarded".to_owned(), "for=127.0.0.1;proto={scheme};host=\"{host}\"".to_owned()),
+            ("x-forwarded-for".to_owned(), "127.0.0.1".to_owned()),
+            ("x-forwarded-proto".to_owned(), "{scheme}".to_owned()),
+            ("x-forwarded-host".to_owned(), "{host}".to_owned()),
+        ];
+        if !request.start.contains(" /pub") {
+            usual.push(("authorization".to_owned(), "Bearer {token}".to_owned()));
+        }
+        let scheme = version.scheme();
+        let named = |(name, value): &(String, String)| {
+            let value = value.replace(&format!("proto={scheme}"), "proto={scheme}");
+            let value = if name == "x-forwarded-proto" { value.replace(scheme, "{scheme}") } else { value };
+            (name.clone(), self.named(&value, version))
+        };
+        let unusual = difference(request.fields.iter().map(named).collect(), usual);
+        lines(&self.named(&request.start, version), unusual, &request.body, request.is_whole)
+    }
+
+    /// An answer as the browser saw it.
+    pub(super) fn answer_lines(&self, answer: &Message, version: Version) -> Vec<String> {
+        if let Some(problem) = problem(&answer.body) {
+            return vec![format!("{} {problem}", answer.status())];
+        }
+        let usual = [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "sandbox"),
+            ("cache-control", "no-store"),
+            ("vary", "Cookie"),
+        ];
+        let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        // Of one connection, or new each time.
+        let passing = ["date", "x-request-id", "connection", "transfer-encoding"];
+        let is_nothing = |(name, value): &(String, String)| name == "content-length" && value == "0";
+        let kept = answer.fields.iter().filter(|field| !passing.contains(&field.0.as_str()) && !is_nothing(field));
+        let named = |(name, value): &(String, String)| (name.clone(), self.named(value, version));
+        let unusual = difference(kept.map(named).collect(), usual);
+        lines(answer.status(), unusual, &answer.body, answer.is_whole)
+    }
+}
+
+/// The fields that are not usual, and the usual ones that are not there.
+fn difference(mut fields: Vec<(String, String)>, usual: Vec<(String, String)>) -> Vec<String> {
+    let mut missing = Vec::new();
+    for field in usual {
+        match fields.iter().position(|known| *known == field) {
+            Some(at) => drop(fields.remove(at)),
+            None if fields.iter().any(|(name, _)| *name == field.0) => {}
+            None => missing.push(format!("(no {})", field.0)),
+        }
+    }
+    let mut fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    fields.sort();
+    fields.extend(missing);
+    fields
+}
+
+fn lines(start: &str, fields: Vec<String>, body: &[u8], is_whole: bool) -> Vec<String> {
+    let mut lines = vec![start.to_owned()];
+    lines.extend(fields);
+    if !body.is_empty() {
+        lines.extend([String::new(), super::case::shown(body)]);
+    }
+    if !is_whole {
+        lines.push("(broken off)".to_owned());
+    }
+    lines
+}
+
+/// The last part of a problem's type.
+pub(super) fn problem(body: &[u8]) -> Option<&str> {
+    let (_, rest) = str::from_utf8(body).ok()?.split_once("/bff/problems/")?;
+    rest.split(['"', '<']).next()
+}
+
+fn connector(root: CertificateDer<'static>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
