@@ -160,6 +160,8 @@ const LONGEST_HOST: usize = 253 + 6;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(uri: &str, pairs: &[(&'static str, &str)]) -> Request<()> {
@@ -287,6 +289,24 @@ mod tests {
             hops.proxies,
             ["10.0.0.4", "10.0.0.3", "10.0.0.2"].map(|address| address.parse::<IpAddr>().unwrap())
         );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_believed_is_an_authority_and_no_more(
+            lines in prop::collection::vec(
+                (prop::sample::select(vec!["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "host"]),
+                 "([ -~]{0,40}|(for|host|proto)=\"?[0-9.,a-z\";: ]{0,30})"),
+                0..6,
+            ),
+        ) {
+            let pairs: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let hops = resolved("10.0.0.2:1", &pairs);
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+            prop_assert!(hops.host().is_none_or(|host| host.bytes().all(plain)));
+            let entries = lines.iter().map(|(_, value)| value.split(',').count()).sum::<usize>();
+            prop_assert!(hops.proxies.len() <= entries + 1);
+        }
     }
 
     #[test]

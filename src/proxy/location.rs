@@ -43,6 +43,8 @@ pub(super) fn public(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::client::Client;
     use super::*;
 
@@ -51,6 +53,19 @@ mod tests {
         let asked = upstream.join(route, &format!("{route}/a/b").replace("//", "/"), None).unwrap();
         let location = HeaderValue::from_str(location).unwrap();
         public(&upstream, route, &asked, &location).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_rewritten_stays_on_the_route(rest in "[/\\\\.a-z%2f:@?#]{0,20}") {
+            for location in [rest.clone(), format!("/v1{rest}"), format!("https://o.internal/v1{rest}")] {
+                if let Some(public) = public_of("https://o.internal/v1", "/api", &location) {
+                    let seen = Url::parse("https://shop.example/").unwrap().join(&public).unwrap();
+                    prop_assert_eq!(seen.host_str(), Some("shop.example"), "{}", public);
+                    prop_assert!(public.starts_with("/api"), "{}", public);
+                }
+            }
+        }
     }
 
     #[test]

@@ -96,6 +96,8 @@ const MAX_DECODINGS: usize = 3;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -178,6 +180,18 @@ mod tests {
             "/api/\u{7f}",
         ] {
             assert_eq!(SafePath::parse(path), Err(PathRejected), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_is_passed_as_it_is_and_reads_the_same_again(path in "(/|[ -~]|%[0-9a-fA-F]{2}|\\PC){0,60}") {
+            let _ = folded(&path);
+            if let Ok(safe) = SafePath::parse(&path) {
+                prop_assert_eq!(safe.as_str(), &path);
+                let decoded = percent_decode(path.as_bytes()).decode_utf8_lossy().into_owned();
+                prop_assert!(!decoded.split('/').any(|segment| segment == "..") && !decoded.contains(['\\', '\0']));
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod case;
 mod frames;
 mod message;
+mod mutations;
 mod upstream;
 mod world;
 
@@ -130,7 +131,7 @@ async fn attack_over_http1(case: &Case, world: &World) -> String {
     let goes_on = answers.last().is_some_and(|answer| is_of_the_probe(&answer.body));
     let count = answers.len() - usize::from(goes_on);
     let told: Vec<_> = answers[..count].iter().map(|answer| told(answer.status(), &answer.body)).collect();
-    ended(told, goes_on)
+    ended(&told, goes_on)
 }
 
 async fn over_http1(bytes: &[u8], hangs_up: bool, heads: bool, world: &World) -> Vec<Message> {
@@ -162,10 +163,10 @@ async fn attack_over_http2(case: &Case, world: &World) -> String {
     let attack = stream(&case::bytes(&case.sent, &names));
     let [first, second] = frames::exchange(&mut world.connect_http2().await, [&attack, &probe]).await;
     let answer = first.broken.unwrap_or_else(|| told(&first.status.unwrap_or_default(), &first.body));
-    ended(vec![answer], is_of_the_probe(&second.body))
+    ended(&[answer], is_of_the_probe(&second.body))
 }
 
-fn ended(told: Vec<String>, goes_on: bool) -> String {
+fn ended(told: &[String], goes_on: bool) -> String {
     let end = if goes_on { "goes on" } else { "closes" };
     if told.is_empty() { end.to_owned() } else { format!("{}, {end}", told.join(", ")) }
 }

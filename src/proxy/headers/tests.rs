@@ -174,6 +174,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn headers_of_any_bytes_pass_or_stay_and_break_nothing(
+        given in prop::collection::vec((prop::sample::select(vec![
+            "connection", "content-length", "transfer-encoding", "cache-control", "vary", "location", "set-cookie", "cookie", "te",
+            "www-authenticate", "x-a",
+        ]), prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+    ) {
+        let mut both = HeaderMap::new();
+        for (name, value) in given {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                both.append(name, value);
+            }
+        }
+        let asked = Uri::from_static("https://orders.internal/v1/7");
+        on_route(options(), |route| returning(&mut both, route, &[OWN.to_owned()], &asked));
+        prop_assert!(both.get_all("content-length").iter().count() <= 1);
+        prop_assert!(!both.contains_key("set-cookie") && !both.contains_key("connection") && !both.contains_key("transfer-encoding"));
+        let is_kept_private = |rule: &HeaderValue| ["private", "no-store"].iter().any(|word| rule.to_str().unwrap().contains(word));
+        prop_assert!(both.get_all("cache-control").iter().any(is_kept_private));
+    }
+}
+
 fn returned_on(options: RouteOptions, pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = headers(pairs);
     let asked = Uri::from_static("https://orders.internal/v1/7");

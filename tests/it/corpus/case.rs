@@ -95,7 +95,7 @@ impl Case {
             "{name}: where is it written?"
         );
         assert!(!self.versions.is_empty(), "{name}: over what?");
-        assert!(self.is_about_an_answer() != !self.answers.is_empty(), "{name}: an answer, or lines of the upstream's");
+        assert!(self.is_about_an_answer() == self.answers.is_empty(), "{name}: an answer, or lines of the upstream's");
     }
 
     /// Whether the upstream is the attacker.

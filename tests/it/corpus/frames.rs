@@ -154,7 +154,7 @@ fn status(block: &[u8]) -> String {
 }
 
 fn digits(bytes: &[u8]) -> String {
-    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits = bytes.iter().fold(String::new(), |bits, byte| bits + &format!("{byte:08b}"));
     let (mut text, mut rest) = (String::new(), bits.as_str());
     while rest.len() >= 5 && text.len() < 3 {
         let value = |length: usize| u32::from_str_radix(&rest[..length], 2).unwrap();

@@ -132,6 +132,33 @@ impl World {
         lines(&self.named(&request.start, version), unusual, &request.body, request.is_whole)
     }
 
+    /// What is wrong with a request that reached the upstream, whatever the client sent.
+    pub(super) fn complaint(&self, request: &Message) -> Option<&'static str> {
+        let [_, target, version] = request.start.split(' ').collect::<Vec<_>>()[..] else {
+            return Some("no request line");
+        };
+        let known = ["/v1", "/admin", "/pub"]
+            .iter()
+            .any(|base| target.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?'])));
+        let once = |name: &str| request.values(name).count() == 1;
+        // An id that lost its name is nobody's, and may turn up anywhere.
+        let has_ours = |cookies: &str| cookies.split(';').any(|pair| pair.trim_start().starts_with("cloakroom-"));
+        let tokens = usize::from(!target.starts_with("/pub"));
+        match () {
+            () if !known || version != "HTTP/1.1" => Some("a target off its route"),
+            () if request.values("cookie").any(has_ours) || request.values("x-csrf").next().is_some() => {
+                Some("what proves something to us")
+            }
+            () if request.fields.iter().any(|(name, _)| name.contains(['_', ' ', '\\']) || name.is_empty()) => {
+                Some("an odd name")
+            }
+            () if !once("host") || !once("forwarded") || !once("x-forwarded-for") => Some("our own word, not once"),
+            () if request.values("host").next() != Some(&self.upstream.address.to_string()) => Some("another host"),
+            () if request.values("authorization").count() != tokens => Some("too many tokens, or too few"),
+            () => None,
+        }
+    }
+
     /// An answer as the browser saw it.
     pub(super) fn answer_lines(&self, answer: &Message, version: Version) -> Vec<String> {
         if let Some(problem) = problem(&answer.body) {
