@@ -24,6 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::idp::{Introspection, SECOND_FACTOR};
 use super::listening::Listening;
 use super::{bearer_token, lock};
 
@@ -37,12 +38,12 @@ pub struct EchoApi {
 /// How an echo API is to be.
 #[derive(Clone, Default)]
 pub struct EchoApiOptions {
-    /// Answers the `sub` behind a live access token. Without it no token is known and `/me` is always 401.
+    /// Tells what is behind a live access token. Without it no token is known, and `/me` and `/vault` are always 401.
     pub introspect: Option<Introspect>,
 }
 
-/// From an access token to the `sub` behind it, if it is live.
-pub type Introspect = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// From an access token to what is behind it, if it is live.
+pub type Introspect = Arc<dyn Fn(&str) -> Option<Introspection> + Send + Sync>;
 
 /// The head of a request, as it arrived: with the true `Authorization` and `Cookie`.
 #[derive(Clone, Debug)]
@@ -105,6 +106,7 @@ impl EchoApi {
 fn router(inner: Arc<Inner>) -> Router {
     Router::new()
         .route("/me", any(me))
+        .route("/vault", any(vault))
         .route("/sse", get(events))
         .route("/slow", any(slow))
         .route("/status/{code}", any(status))
@@ -139,18 +141,39 @@ async fn echo(
 
 /// `/me`: the same for a token that is live, else 401 (RFC 6750 §3).
 async fn me(State(inner): State<Arc<Inner>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    if inner.subject(&headers).is_some() {
-        return Json(inner.describe(&method, &uri, &headers, &body)).into_response();
+    match inner.behind_token(&headers) {
+        Some(_) => Json(inner.describe(&method, &uri, &headers, &body)).into_response(),
+        None => unknown_token(&headers),
     }
-    let challenge = match bearer_token(&headers) {
+}
+
+/// `/vault`: the same for a token that came from a login with [`SECOND_FACTOR`], else a demand for one (RFC 9470 §3).
+async fn vault(State(inner): State<Arc<Inner>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    match inner.behind_token(&headers) {
+        Some(behind) if behind.acr == SECOND_FACTOR => {
+            Json(inner.describe(&method, &uri, &headers, &body)).into_response()
+        }
+        Some(_) => challenged(&format!(
+            "Bearer error=\"insufficient_user_authentication\", \
+             error_description=\"The vault opens to a second factor\", acr_values=\"{SECOND_FACTOR}\""
+        )),
+        None => unknown_token(&headers),
+    }
+}
+
+fn unknown_token(headers: &HeaderMap) -> Response {
+    challenged(match bearer_token(headers) {
         Some(_) => "Bearer error=\"invalid_token\"",
         None => "Bearer",
-    };
+    })
+}
+
+fn challenged(challenge: &str) -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
 }
 
 impl Inner {
-    fn subject(&self, headers: &HeaderMap) -> Option<String> {
+    fn behind_token(&self, headers: &HeaderMap) -> Option<Introspection> {
         let introspect = self.options.introspect.as_deref()?;
         introspect(bearer_token(headers)?)
     }
@@ -162,7 +185,7 @@ impl Inner {
             "method": method.as_str(),
             "path": uri.path(),
             "query": uri.query(),
-            "subject": self.subject(headers),
+            "subject": self.behind_token(headers).map(|behind| behind.subject),
             "headers": described(headers),
             "body": { "length": body.len(), "sha256": hash },
         })
@@ -294,6 +317,7 @@ static PIECE: [u8; 16 * 1024] = [b'.'; 16 * 1024];
 
 #[cfg(test)]
 mod tests {
+    use super::super::idp::PASSWORD;
     use super::*;
 
     #[test]
@@ -305,7 +329,11 @@ mod tests {
     }
 
     async fn api() -> (EchoApi, reqwest::Client) {
-        let introspect: Introspect = Arc::new(|token| (token == "coat").then(|| "alice".to_owned()));
+        let introspect: Introspect = Arc::new(|token| {
+            let acr = ["coat", "strong coat"].into_iter().zip([PASSWORD, SECOND_FACTOR]);
+            let acr = acr.into_iter().find_map(|(known, acr)| (known == token).then_some(acr))?;
+            Some(Introspection { subject: "alice".to_owned(), acr })
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // Whoever comes first; the second one is told that it is there.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -321,6 +349,19 @@ mod tests {
         let answer = me("coat").await.text().await.unwrap();
         assert!(answer.contains("\"subject\":\"alice\"") && !answer.contains("Bearer coat"), "{answer}");
         assert_eq!(api.requests()[1].headers[header::AUTHORIZATION], "Bearer coat");
+    }
+
+    #[tokio::test]
+    async fn the_vault_asks_for_a_second_factor() {
+        let (api, http) = api().await;
+        let vault = async |token| http.get(api.url() + "/vault").bearer_auth(token).send().await.unwrap();
+        let refused = vault("coat").await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+        assert!(challenge.contains("error=\"insufficient_user_authentication\""), "{challenge}");
+        assert!(challenge.contains("acr_values=\"urn:cloakroom:acr:second-factor\""), "{challenge}");
+        assert_eq!(vault("strong coat").await.status(), StatusCode::OK);
+        assert!(vault("other").await.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().contains("invalid_token"));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::api::EchoApi;
 use super::assets;
-use super::idp::{DevClient, DevProvider};
+use super::idp::{DevClient, DevProvider, PASSWORD, SECOND_FACTOR};
 use crate::config::{Config, Given, LogFormat, Server, Store};
 use crate::frontend::{self, AssetsOptions};
 use crate::oidc::{ClientAuth, ClientOptions, ProviderOptions};
@@ -80,13 +80,15 @@ impl Site {
     fn frontend(&self, provider: &DevProvider, api: &EchoApi) -> frontend::Options {
         let auth = ClientAuth::SecretBasic(self.client_secret.clone());
         let mut client = ClientOptions::new(CLIENT_ID, auth, self.below("bff/callback"), self.below("bff/logged-out"));
+        let mut known = ProviderOptions::new("demo", provider.issuer());
+        known.acr_order = [PASSWORD, SECOND_FACTOR].map(str::to_owned).to_vec();
         client.scopes = ["openid", "profile", "email", "offline_access"].map(str::to_owned).to_vec();
         frontend::Options {
             id: "demo".to_owned(),
             url: self.url.clone(),
             base_path: "/bff".to_owned(),
             csrf_header: http::HeaderName::from_static("x-csrf"),
-            provider: Arc::new(ProviderOptions::new("demo", provider.issuer())),
+            provider: Arc::new(known),
             client,
             allowed_login_parameters: Vec::new(),
             frontchannel_logout: self.frontchannel_logout,

@@ -136,6 +136,7 @@ impl fmt::Display for Banner {
         let users = USERS.each_ref().map(|user| format!("{0} / {0}", user.username)).join("   or   ");
         writeln!(f, "  Sign in   {users}\n")?;
         writeln!(f, "  Try       call the API; open a deep link while logged out; look for a token in the browser;")?;
+        writeln!(f, "            call /api/vault, which asks for a second factor;")?;
         writeln!(f, "            wait two minutes and call again: the access token is renewed behind the counter\n")?;
         writeln!(f, "  Provider  {}   (development only: lets anybody in)", self.provider)?;
         writeln!(f, "  API       {}", self.api)?;

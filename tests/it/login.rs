@@ -1,6 +1,7 @@
 //! A person logs in and comes back to the page they wanted.
 
 use cloakroom::demo::faults::Fault;
+use cloakroom::demo::idp::{PASSWORD, SECOND_FACTOR};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use std::time::Duration;
@@ -366,15 +367,19 @@ async fn a_silent_login_that_needs_somebody_goes_back_to_the_page() {
 
 #[tokio::test]
 async fn a_step_down_never_replaces_a_stronger_session() {
-    let app = TestApp::with().variable("CLOAKROOM__PROVIDERS__DEFAULT__ACR_ORDER", "low,high").start().await;
+    let app = TestApp::with()
+        .variable("CLOAKROOM__PROVIDERS__DEFAULT__ACR_ORDER", &format!("{PASSWORD},{SECOND_FACTOR}"))
+        .start()
+        .await;
     let mut browser = app.browser();
-    let callback = browser.callback_url_of("/bff/login?acr_values=high", "alice").await;
-    browser.click(&callback).await;
-    assert_eq!(browser.user().await["claims"]["acr"], "high");
+    let page = browser.click(&format!("/bff/login?acr_values={SECOND_FACTOR}")).await;
+    let page = browser.sign_in(&page, "alice").await;
+    browser.submit(&page, &[]).await;
+    assert_eq!(browser.user().await["claims"]["acr"], SECOND_FACTOR);
     let before = browser.session().unwrap().value.clone();
     app.provider.end_sso_sessions();
     app.clock.advance(Duration::from_secs(5));
-    let callback = browser.callback_url_of("/bff/login?acr_values=low", "alice").await;
+    let callback = browser.callback_url_of("/bff/login?prompt=login", "alice").await;
     let page = browser.click(&callback).await;
     assert_eq!(page.page_slug(), "login-refused");
     assert_eq!(browser.session().unwrap().value, before);

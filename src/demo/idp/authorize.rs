@@ -11,11 +11,10 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::login::SignIn;
 use super::pages::Problem;
 use super::parameters::{Parameters, Repeated};
 use super::response::{AuthorizationResponse, ResponseMode};
-use super::state::{Grant, SignOnSession};
+use super::state::{Acr, Grant, SignOnSession};
 use super::{Inner, login};
 use crate::clock::Timestamp;
 use crate::demo::lock;
@@ -30,7 +29,7 @@ pub(super) struct AuthorizationRequest {
     code_challenge: String,
     prompt: Prompt,
     max_age: Option<Duration>,
-    acr_values: Vec<String>,
+    acr: Acr,
 }
 
 /// To whom the answer goes; exists only for a registered redirect URI.
@@ -77,10 +76,14 @@ fn authorize(inner: &Inner, parameters: &Parameters, headers: &HeaderMap) -> Res
     if let Some(error) = inner.faults.authorization_error() {
         return Ok(AuthorizationResponse::error(inner, &recipient, error).send(response_mode));
     }
-    let session = inner.sign_on_session(headers).filter(|session| request.is_content_with(session, inner.clock.now()));
+    let session = inner.sign_on_session(headers).filter(|session| request.is_recent_enough(session, inner.clock.now()));
     Ok(match (session, request.prompt) {
-        (Some(session), Prompt::WhenNeeded | Prompt::Never) => inner.grant(request, session).send(response_mode),
-        (None, Prompt::Never) => AuthorizationResponse::error(inner, &recipient, "login_required").send(response_mode),
+        (Some(session), Prompt::WhenNeeded | Prompt::Never) if session.acr >= request.acr => {
+            inner.grant(request, session).send(response_mode)
+        }
+        (_, Prompt::Never) => AuthorizationResponse::error(inner, &recipient, "login_required").send(response_mode),
+        // The password was shown lately; what is missing is the second factor.
+        (Some(session), Prompt::WhenNeeded) => login::ask_second_factor(inner, request, session.user),
         (_, Prompt::Always) | (None, Prompt::WhenNeeded) => login::ask(inner, request, None),
     })
 }
@@ -150,19 +153,18 @@ impl AuthorizationRequest {
             prompt: Prompt::read(&list("prompt")?)?,
             max_age: max_age.map(Duration::from_secs),
             login_hint: one("login_hint")?.map(str::to_owned),
-            acr_values: list("acr_values")?,
+            acr: Acr::first_known(&list("acr_values")?),
         })
     }
 
-    /// Whether somebody who signed in like this need not do it again.
-    fn is_content_with(&self, session: &SignOnSession, now: Timestamp) -> bool {
-        let recent = self.max_age.is_none_or(|max_age| now.since(session.auth_time) <= max_age);
-        recent && (self.acr_values.is_empty() || self.acr_values.contains(&session.acr))
+    /// Whether somebody who signed in then need not do it again.
+    fn is_recent_enough(&self, session: &SignOnSession, now: Timestamp) -> bool {
+        self.max_age.is_none_or(|max_age| now.since(session.auth_time) <= max_age)
     }
 
-    /// How somebody who now shows a password has signed in. It does not get any stronger here, so what was asked for is granted.
-    pub(super) fn sign_in(&self) -> SignIn {
-        SignIn { acr: self.acr_values.first().map_or(DEFAULT_ACR, String::as_str).to_owned() }
+    /// How strongly somebody has to sign in.
+    pub(super) fn acr(&self) -> Acr {
+        self.acr
     }
 }
 
@@ -180,4 +182,3 @@ impl Prompt {
 }
 
 const S256_LENGTH: usize = 43;
-const DEFAULT_ACR: &str = "urn:cloakroom:dev:password";

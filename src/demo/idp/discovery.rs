@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Inner;
 use super::keys::SigningKeys;
+use super::state::Acr;
 use crate::demo::faults::Fault;
 use crate::demo::lock;
 
@@ -71,6 +72,7 @@ fn metadata(issuer: &str) -> Value {
         "response_modes_supported": ["query", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "code_challenge_methods_supported": ["S256"],
+        "acr_values_supported": Acr::ALL.map(Acr::name),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
         "userinfo_signing_alg_values_supported": ["RS256", "ES256"],

@@ -44,7 +44,7 @@ impl IdToken<'_> {
         claims.insert("iat".to_owned(), json!(now.unix_seconds()));
         claims.insert("exp".to_owned(), json!((now + LIFETIME).unix_seconds()));
         claims.insert("auth_time".to_owned(), json!(session.auth_time.unix_seconds()));
-        claims.insert("acr".to_owned(), json!(session.acr));
+        claims.insert("acr".to_owned(), json!(session.acr.name()));
         claims.insert("sid".to_owned(), json!(session.sid));
         claims.insert("at_hash".to_owned(), json!(keys::at_hash(self.access_token)));
         // Core §12.2: a refreshed ID token should have no nonce.
@@ -77,7 +77,7 @@ impl IdToken<'_> {
             (Fault::IdTokenWrongNonce, vec![("nonce", json!("not-the-nonce-that-was-sent"))]),
             (Fault::IdTokenWrongAtHash, vec![("at_hash", json!(keys::at_hash("another access token")))]),
             (Fault::IdTokenOldAuthTime, vec![("auth_time", json!((now - 24 * hour).unix_seconds()))]),
-            (Fault::IdTokenWrongAcr, vec![("acr", json!("urn:cloakroom:dev:not-asked-for"))]),
+            (Fault::IdTokenWrongAcr, vec![("acr", json!("urn:cloakroom:acr:not-asked-for"))]),
         ];
         let changes = changes.into_iter().filter(|(fault, _)| inner.faults.is(*fault)).flat_map(|(_, changes)| changes);
         claims.extend(changes.map(|(name, value)| (name.to_owned(), value)));

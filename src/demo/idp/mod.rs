@@ -154,6 +154,21 @@ pub const USERS: [DevUser; 2] = [
     },
 ];
 
+/// `acr` of somebody who showed a password.
+pub const PASSWORD: &str = "urn:cloakroom:acr:password";
+
+/// `acr` of somebody who confirmed a second factor, too. Asked for by `acr_values`.
+pub const SECOND_FACTOR: &str = "urn:cloakroom:acr:second-factor";
+
+/// What the provider knows of a live access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introspection {
+    /// `sub`.
+    pub subject: String,
+    /// `acr` of the login it came from: [`PASSWORD`] or [`SECOND_FACTOR`].
+    pub acr: &'static str,
+}
+
 /// What all requests share.
 struct Inner {
     issuer: String,
@@ -227,13 +242,13 @@ impl DevProvider {
 
     /// The `sub` behind an access token that is live now.
     pub fn subject_of(&self, access_token: &str) -> Option<String> {
-        self.inner.subject_of(access_token)
+        self.inner.introspect(access_token).map(|behind| behind.subject)
     }
 
-    /// [`subject_of`](Self::subject_of) as a value that outlives the borrow.
-    pub fn introspection(&self) -> impl Fn(&str) -> Option<String> + Send + Sync + use<> {
+    /// What is behind an access token that is live now, as a value that outlives the borrow.
+    pub fn introspection(&self) -> impl Fn(&str) -> Option<Introspection> + Send + Sync + use<> {
         let inner = Arc::clone(&self.inner);
-        move |access_token| inner.subject_of(access_token)
+        move |access_token| inner.introspect(access_token)
     }
 
     /// Takes the provider off the network: the port is free and all connections are closed when this returns. What it remembers
@@ -263,9 +278,10 @@ impl Inner {
         lock(&self.memory).generation += 1;
     }
 
-    fn subject_of(&self, access_token: &str) -> Option<String> {
+    fn introspect(&self, access_token: &str) -> Option<Introspection> {
         let now = self.clock.now();
         let memory = lock(&self.memory);
-        memory.grant_of_access_token(access_token, now).map(|grant| grant.session.user.subject.to_owned())
+        let session = &memory.grant_of_access_token(access_token, now)?.session;
+        Some(Introspection { subject: session.user.subject.to_owned(), acr: session.acr.name() })
     }
 }

@@ -31,6 +31,15 @@ struct Login<'a> {
 }
 
 #[derive(Template)]
+#[template(path = "demo/second_factor.html")]
+struct SecondFactor<'a> {
+    css: &'static str,
+    handle: &'a str,
+    client_id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Template)]
 #[template(path = "demo/confirm_logout.html")]
 struct ConfirmLogout<'a> {
     css: &'static str,
@@ -67,6 +76,11 @@ struct FormPost<'a> {
 pub(super) fn login(handle: &str, client_id: &str, username: &str, refused: bool) -> Response {
     let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::OK };
     page(status, &Login { css: CSS, handle, client_id, username, refused })
+}
+
+/// The form for the second factor: posts `request` to `/second-factor`.
+pub(super) fn second_factor(handle: &str, client_id: &str, name: &str) -> Response {
+    page(StatusCode::OK, &SecondFactor { css: CSS, handle, client_id, name })
 }
 
 /// Asks whether to sign out; posts `confirmed=yes` to the same request.

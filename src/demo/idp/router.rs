@@ -20,6 +20,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/jwks", get(discovery::jwks))
         .route("/authorize", get(authorize::get).post(authorize::post))
         .route("/login", post(login::post))
+        .route("/second-factor", post(login::post_second_factor))
         .route("/token", post(token::post))
         .route("/revoke", post(token::revoke))
         .route("/userinfo", get(userinfo::any).post(userinfo::any))

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::authorize::AuthorizationRequest;
-use super::{DevClient, DevUser};
+use super::{DevClient, DevUser, PASSWORD, SECOND_FACTOR};
 use crate::clock::Timestamp;
 use crate::secret;
 
@@ -18,6 +18,8 @@ pub(super) struct Memory {
     pub(super) sessions: HashMap<String, SignOnSession>,
     /// Authorization requests that wait for the login form, by handle.
     pub(super) waiting: HashMap<String, AuthorizationRequest>,
+    /// Authorization requests that wait for the second factor of somebody who has shown the password, by handle.
+    pub(super) halfway: HashMap<String, (AuthorizationRequest, &'static DevUser)>,
     /// ID tokens by their own text, for `id_token_hint`.
     pub(super) id_tokens: HashMap<String, IssuedIdToken>,
     /// By `sid`: ids of the clients that had a code from the session.
@@ -36,7 +38,32 @@ pub(super) struct SignOnSession {
     pub(super) user: &'static DevUser,
     pub(super) sid: String,
     pub(super) auth_time: Timestamp,
-    pub(super) acr: String,
+    pub(super) acr: Acr,
+}
+
+/// How strongly somebody signed in, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Acr {
+    Password,
+    SecondFactor,
+}
+
+impl Acr {
+    pub(super) const ALL: [Self; 2] = [Self::Password, Self::SecondFactor];
+
+    /// The value of `acr`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Password => PASSWORD,
+            Self::SecondFactor => SECOND_FACTOR,
+        }
+    }
+
+    /// What `acr_values` ask for: they are in order of preference, and voluntary (Core §3.1.2.1), so unknown ones are passed over.
+    pub(super) fn first_known(asked: &[String]) -> Self {
+        let known = |asked: &String| Self::ALL.into_iter().find(|acr| acr.name() == asked);
+        asked.iter().find_map(known).unwrap_or(Self::Password)
+    }
 }
 
 /// What a client was granted; lives until it is revoked.

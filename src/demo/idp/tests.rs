@@ -96,12 +96,46 @@ async fn the_sign_on_cookie_saves_the_second_form() {
     let ask = async |name, value| world.authorize_with(&[(name, value)], &cookie).await.status;
     assert_eq!(ask("prompt", "none").await, StatusCode::SEE_OTHER);
     assert_eq!(ask("prompt", "login").await, StatusCode::OK);
-    assert_eq!(ask("acr_values", "gold").await, StatusCode::OK);
+    assert_eq!(ask("acr_values", "gold").await, StatusCode::SEE_OTHER, "nobody knows it, and it is voluntary");
+    assert_eq!(ask("acr_values", "gold urn:cloakroom:acr:second-factor").await, StatusCode::OK);
     world.clock.advance(Duration::from_mins(1));
     assert_eq!(ask("max_age", "60").await, StatusCode::SEE_OTHER);
     assert_eq!(ask("max_age", "59").await, StatusCode::OK);
     world.provider.end_sso_sessions();
     assert_eq!(ask("nonce", "n-1").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_second_factor_is_asked_for_once_and_told() {
+    let world = World::new().await;
+    let second = ("acr_values", SECOND_FACTOR);
+    let page = world.authorize(&[second]).await;
+    let page = world.sign_in(&page, "alice", "alice").await;
+    assert_eq!(page.status, StatusCode::OK, "the password alone is not enough");
+    assert!(page.headers.get(SET_COOKIE).is_none());
+    world.clock.advance(Duration::from_secs(7));
+    let done = world.confirm(&page).await;
+    let cookie = done.cookie();
+    let tokens = world.redeem(&done.location().1["code"], VERIFIER).await.json();
+    let told = claims(&tokens["id_token"]);
+    assert_eq!((&told["acr"], &told["auth_time"]), (&SECOND_FACTOR.into(), &1_700_000_007.into()));
+    assert_eq!(world.authorize_with(&[second], &cookie).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.confirm(&page).await.status, StatusCode::BAD_REQUEST, "a form is used once");
+}
+
+#[tokio::test]
+async fn somebody_who_has_shown_the_password_shows_only_what_is_missing() {
+    let world = World::new().await;
+    let page = world.authorize(&[]).await;
+    let cookie = world.sign_in(&page, "alice", "alice").await.cookie();
+    let second = ("acr_values", SECOND_FACTOR);
+    let page = world.authorize_with(&[second], &cookie).await;
+    assert!(page.body.contains("/second-factor") && !page.body.contains("password"), "{}", page.body);
+    let silent = world.authorize_with(&[second, ("prompt", "none")], &cookie).await;
+    assert_eq!(silent.location().1["error"], "login_required");
+    world.clock.advance(Duration::from_mins(1));
+    let old = world.authorize_with(&[second, ("max_age", "59")], &cookie).await;
+    assert!(old.body.contains("name=\"password\""), "{}", old.body);
 }
 
 #[tokio::test]

@@ -298,7 +298,7 @@ impl TestApp {
 
     /// Paths of all calls to the provider that were not a browser's, oldest first.
     pub(crate) fn calls_behind(&self) -> Vec<String> {
-        let of_browsers = ["/authorize", "/login", "/end_session"];
+        let of_browsers = ["/authorize", "/login", "/second-factor", "/end_session"];
         let paths = self.provider.calls().into_iter().map(|call| call.path);
         paths.filter(|path| !of_browsers.contains(&path.as_str())).collect()
     }

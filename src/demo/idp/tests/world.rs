@@ -125,6 +125,12 @@ impl World {
         self.post("/login", &form, "").await.unwrap()
     }
 
+    /// Confirms the second factor by the form of its page.
+    pub(super) async fn confirm(&self, page: &Answer) -> Answer {
+        let after = page.body.split("name=\"request\" value=\"").nth(1).unwrap();
+        self.post("/second-factor", &[("request", after.split('"').next().unwrap())], "").await.unwrap()
+    }
+
     pub(super) async fn code(&self) -> String {
         let page = self.authorize(&[]).await;
         self.sign_in(&page, "alice", "alice").await.location().1["code"].clone()
