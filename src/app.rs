@@ -290,10 +290,9 @@ impl<'a> Foundry<'a> {
 
     fn frontend(&mut self, options: &frontend::Options) -> Result<Frontend, BuildError> {
         let relying_party = RelyingParty::new(self.provider(options), options.client.clone());
-        let acr_order = options.provider.acr_order.clone().into();
         let session_options = Arc::new(self.config.session.clone());
         let (store, clock, watching) = (self.sealed(options), self.clock.clone(), self.watching.clone());
-        let sessions = Sessions::new(store, session_options, acr_order, clock, watching);
+        let sessions = Sessions::new(store, session_options, options.provider.clone(), clock, watching);
         let store = &self.config.store;
         let token_options = tokens::Options::new(store.lease, options.provider.timeout, store.timeout);
         let frontend = options.id.clone();

@@ -11,7 +11,8 @@ use http::{HeaderValue, StatusCode};
 
 pub(crate) use self::facts::{ALL, Facts};
 use crate::frontend::{ASSETS_ALLOW, AssetsRefusal};
-use crate::oidc::{self, ErrorCode, ResponseReason};
+use crate::oidc::{self, ErrorCode, IdTokenReason, ResponseReason};
+use crate::secret::Secret;
 use crate::session::EstablishError;
 use crate::{proxy, store, tokens};
 
@@ -67,6 +68,9 @@ pub enum Error {
     /// The login is weaker than the session it would replace.
     #[error("the login is weaker than the session it would replace")]
     LoginWeaker,
+    /// The login is weaker than was asked for.
+    #[error("the login is weaker than was asked for")]
+    LoginTooWeak(#[source] oidc::Error),
     /// The provider's answer cannot be used.
     #[error("the provider misbehaved")]
     ProviderMisbehaved(#[source] oidc::Error),
@@ -127,6 +131,12 @@ pub enum Error {
     /// The store cannot be asked.
     #[error("the store is unavailable")]
     Unavailable(#[source] Option<store::Error>),
+    /// The session's login is too weak or too old for this.
+    #[error("the login was too weak or is too old")]
+    StepUpRequired {
+        /// `step_up` of the login link that leads to a stronger one.
+        step_up: Secret<String>,
+    },
     /// Our fault.
     #[error("internal error: {0}")]
     Internal(&'static str),
@@ -165,7 +175,7 @@ impl Error {
             Self::LoginExpired { .. } => &facts::LOGIN_EXPIRED,
             Self::LoginEnded => &facts::LOGIN_ENDED,
             Self::LoginResponseInvalid(_) => &facts::LOGIN_RESPONSE_INVALID,
-            Self::LoginRefused(_) | Self::LoginWeaker => &facts::LOGIN_REFUSED,
+            Self::LoginRefused(_) | Self::LoginWeaker | Self::LoginTooWeak(_) => &facts::LOGIN_REFUSED,
             Self::ProviderMisbehaved(_) => &facts::PROVIDER_MISBEHAVED,
             Self::ProviderUnavailable { .. } => &facts::PROVIDER_UNAVAILABLE,
             Self::LogoutLinkNotYours => &facts::LOGOUT_LINK_NOT_YOURS,
@@ -184,6 +194,7 @@ impl Error {
             Self::Internal(_) => &facts::INTERNAL,
             Self::LogoutRequestInvalid(_) => &facts::LOGOUT_REQUEST_INVALID,
             Self::TooManyRequests { .. } => &facts::TOO_MANY_REQUESTS,
+            Self::StepUpRequired { .. } => &facts::STEP_UP_REQUIRED,
         }
     }
 
@@ -216,6 +227,7 @@ impl Error {
             Self::LoginRefused(code) => Some(format!("The provider said: {}.", code.as_str())),
             Self::SelectionInvalid { why } => Some(format!("Here {why}.")),
             Self::LoginWeaker => Some("It was weaker than the session you have, which goes on.".to_owned()),
+            Self::LoginTooWeak(_) => Some("It was weaker than what was asked for.".to_owned()),
             _ => None,
         }
     }
@@ -230,6 +242,8 @@ impl From<oidc::Error> for Error {
             }
             oidc::Error::Response(reason) => Self::LoginResponseInvalid(reason),
             oidc::Error::Refused(code) => Self::LoginRefused(code),
+            // `acr_values` are voluntary (OIDC Core §3.1.2.1), so a provider that cannot do better does nothing wrong.
+            oidc::Error::IdToken(IdTokenReason::Acr) => Self::LoginTooWeak(error),
             _ => Self::ProviderMisbehaved(error),
         }
     }
@@ -291,6 +305,7 @@ impl From<tokens::Error> for Error {
         match error {
             tokens::Error::NotAuthenticated => Self::NotAuthenticated,
             tokens::Error::SessionExpired => Self::SessionExpired,
+            tokens::Error::StepUpRequired { step_up } => Self::StepUpRequired { step_up },
             tokens::Error::ProviderUnavailable { retry_after } => {
                 Self::ProviderUnavailable { cause: None, retry_after }
             }

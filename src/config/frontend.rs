@@ -55,6 +55,9 @@ pub(super) fn read(
         route::check_places(&options, at);
         check_after_logout(&options, at);
     }
+    if provider.is_some() {
+        route::check_min_acr(&options, at);
+    }
     url.and(provider).map(|_| options)
 }
 

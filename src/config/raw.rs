@@ -84,7 +84,7 @@ section! {
 section! {
     /// `[[frontends.NAME.routes]]`
     Route {
-        path: Leaf, upstream: Leaf, methods: Leaf, token: Leaf, session: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
+        path: Leaf, upstream: Leaf, methods: Leaf, token: Leaf, session: Leaf, min_acr: Leaf, max_auth_age: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
         shared_cache: Leaf, forward_cookies: Leaf, response_cookies: Leaf, timeout: Leaf, idle_timeout: Leaf, max_body: Leaf,
     }
 }
@@ -179,8 +179,6 @@ const LATER: &[(&str, &str, Harmless)] = &[
     ("providers.NAME", "jarm", Harmless::Text("off")),
     ("frontends.NAME.client_auth", "key", Harmless::Never),
     ("frontends.NAME.client_auth", "cert", Harmless::Never),
-    ("frontends.NAME.routes[]", "min_acr", Harmless::Never),
-    ("frontends.NAME.routes[]", "max_auth_age", Harmless::Never),
     ("frontends.NAME.routes[]", "resource", Harmless::Never),
     ("frontends.NAME.routes[]", "scopes", Harmless::Never),
     ("frontends.NAME.routes[]", "exchange", Harmless::Never),

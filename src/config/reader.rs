@@ -181,6 +181,14 @@ impl Section<'_> {
         self.measure(key, leaf, positive).unwrap_or(default)
     }
 
+    /// A duration longer than nothing, or none.
+    pub(super) fn optional_duration(&self, key: &str, leaf: &Leaf) -> Option<Duration> {
+        self.measure(key, leaf, |text| match values::duration(text)? {
+            Duration::ZERO => Err(format!("{text} is no time at all; leave it out for no limit")),
+            duration => Ok(duration),
+        })
+    }
+
     /// A duration that may be zero.
     pub(super) fn duration_or_zero(&self, key: &str, leaf: &Leaf, default: Duration) -> Duration {
         self.measure(key, leaf, values::duration).unwrap_or(default)

@@ -8,7 +8,7 @@ use url::Url;
 use super::frontend::is_below;
 use super::raw::{self, Leaf};
 use super::reader::{Section, duplicates};
-use super::values::{is_cleartext, plain_path, plain_url, shown};
+use super::values::{is_cleartext, plain_path, plain_url, quoted, shown};
 use crate::frontend;
 use crate::proxy::{CsrfPolicy, RouteOptions};
 use crate::tokens::TokenPolicy;
@@ -27,12 +27,22 @@ fn read(raw: &raw::Route, at: &Section<'_>, cookie_name: &str) -> RouteOptions {
     // What is missing has its finding; the route keeps its index all the same.
     let nowhere = || Url::parse("https://upstream.invalid/").expect("a constant URL");
     let token = at.parse("token", &raw.token, token).unwrap_or(TokenPolicy::Required);
+    let min_acr = at.parse("min_acr", &raw.min_acr, acr);
+    let max_auth_age = at.optional_duration("max_auth_age", &raw.max_auth_age);
+    let session_required = session(&raw.session, at, token);
+    for (key, given) in [("min_acr", min_acr.is_some()), ("max_auth_age", max_auth_age.is_some())] {
+        if given {
+            check_has_session(key, token, session_required, at);
+        }
+    }
     let options = RouteOptions {
         path: at.parse("path", &raw.path, plain_path).unwrap_or_default(),
         upstream: at.parse("upstream", &raw.upstream, plain_url).unwrap_or_else(nowhere),
         methods: methods(&raw.methods, at),
         token,
-        session_required: session(&raw.session, at, token),
+        session_required,
+        min_acr,
+        max_auth_age,
         csrf: csrf(raw, at),
         shared_cache: at.flag("shared_cache", &raw.shared_cache, false),
         forward_cookies: cookies("forward_cookies", &raw.forward_cookies, at, cookie_name),
@@ -79,6 +89,41 @@ fn session(leaf: &Leaf, at: &Section<'_>, token: TokenPolicy) -> bool {
         at.complain("session", "contradicts token = \"optional\", which lets calls without a session pass");
     }
     required
+}
+
+/// A login can be judged only where there has to be one.
+fn check_has_session(key: &str, token: TokenPolicy, session_required: bool, at: &Section<'_>) {
+    match token {
+        TokenPolicy::Optional => {
+            at.complain(key, "contradicts token = \"optional\", which lets calls without a session pass")
+        }
+        TokenPolicy::None if !session_required => {
+            at.complain(key, "says how a session's login has to be; set session = \"required\", too");
+        }
+        TokenPolicy::Required | TokenPolicy::None => {}
+    }
+}
+
+/// Checks that the provider's order says what is as strong as a route wants it.
+pub(super) fn check_min_acr(frontend: &frontend::Options, at: &Section<'_>) {
+    let provider = &frontend.provider;
+    let order = format!("providers.{}.acr_order", provider.name);
+    for (index, route) in frontend.routes.iter().enumerate() {
+        if let Some(min_acr) = route.min_acr.as_deref().filter(|min_acr| provider.rank(min_acr).is_none()) {
+            let known = quoted(provider.acr_order.iter().map(String::as_str));
+            let message = match known.as_str() {
+                "" => format!("{} needs {order}, which says what is stronger", shown(min_acr)),
+                known => format!("{} is not in {order}, which says what is stronger; there is {known}", shown(min_acr)),
+            };
+            at.entry("routes", index).complain("min_acr", message);
+        }
+    }
+}
+
+/// One value of `acr`: a login is asked for several with blanks between.
+fn acr(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(text.to_owned()) } else { Err(format!("{} is not one acr", shown(text))) }
 }
 
 fn methods(leaf: &Leaf, at: &Section<'_>) -> Vec<Method> {

@@ -118,8 +118,11 @@ fn show_route(route: &RouteOptions) -> String {
         (TokenPolicy::None, true) => "no token, session required",
         (TokenPolicy::None, false) => "no token",
     };
+    let acr = route.min_acr.iter().map(|acr| format!(", acr {acr} or stronger"));
+    let age = route.max_auth_age.iter().map(|age| format!(", authenticated within {}", show_duration(*age)));
+    let login: String = acr.chain(age).collect();
     let csrf = if route.csrf == CsrfPolicy::Header { "" } else { ", no header needed" };
-    format!("{methods}{} → {} ({token}{csrf})", route.path, route.upstream)
+    format!("{methods}{} → {} ({token}{login}{csrf})", route.path, route.upstream)
 }
 
 const WIDTH: usize = 20;

@@ -110,6 +110,8 @@ fn api_route(upstream: &str) -> RouteOptions {
         methods: Vec::new(),
         token: TokenPolicy::Required,
         session_required: true,
+        min_acr: None,
+        max_auth_age: None,
         csrf: CsrfPolicy::Header,
         shared_cache: false,
         forward_cookies: Vec::new(),

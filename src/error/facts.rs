@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 /// Every slug there is, for `/bff/problems/{slug}`.
-pub(crate) const ALL: [&Facts; 30] = [
+pub(crate) const ALL: [&Facts; 31] = [
     &NOT_AUTHENTICATED,
     &SESSION_EXPIRED,
     &CSRF_HEADER_MISSING,
@@ -48,6 +48,7 @@ pub(crate) const ALL: [&Facts; 30] = [
     &SELECTION_INVALID,
     &LOGOUT_REQUEST_INVALID,
     &TOO_MANY_REQUESTS,
+    &STEP_UP_REQUIRED,
 ];
 
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
@@ -289,4 +290,12 @@ pub(super) const TOO_MANY_REQUESTS: Facts = Facts {
     happened: "Your network has asked for this more often than is allowed.",
     remedy: "Wait a moment and try again.",
     level: Level::WARN,
+};
+pub(super) const STEP_UP_REQUIRED: Facts = Facts {
+    status: StatusCode::UNAUTHORIZED,
+    slug: "step-up-required",
+    title: "Please confirm that it is you",
+    happened: "This needs a stronger or more recent sign-in than the one you have.",
+    remedy: "Sign in once more and try again; until then everything else goes on.",
+    level: Level::INFO,
 };

@@ -10,6 +10,7 @@ use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::demand::Demand;
 use super::metadata::ProviderMetadata;
 use super::options::{ClientOptions, ResponseMode};
 use crate::clock::Timestamp;
@@ -20,10 +21,8 @@ use crate::secret::{self, Secret, exposed};
 pub(crate) struct Asked {
     /// `prompt`, space separated.
     pub(crate) prompt: Option<String>,
-    /// `max_age`.
-    pub(crate) max_age: Option<Duration>,
-    /// `acr_values`, in order of preference.
-    pub(crate) acr_values: Vec<String>,
+    /// `acr_values` and `max_age`.
+    pub(crate) demand: Demand,
     /// `login_hint`.
     pub(crate) login_hint: Option<String>,
     /// `ui_locales`, space separated.
@@ -43,7 +42,7 @@ pub(crate) struct LoginAttempt {
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     max_age_seconds: Option<u64>,
     #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) acr_values: Vec<String>,
+    acr_values: Vec<String>,
 }
 
 impl LoginAttempt {
@@ -53,8 +52,8 @@ impl LoginAttempt {
             seed: secret::random_token(),
             issued_at: now,
             prompt: asked.prompt.clone(),
-            max_age_seconds: asked.max_age.map(|age| age.as_secs()),
-            acr_values: asked.acr_values.clone(),
+            max_age_seconds: asked.demand.max_age.map(|age| age.as_secs()),
+            acr_values: asked.demand.acr_values.clone(),
         }
     }
 
@@ -77,8 +76,9 @@ impl LoginAttempt {
         self.prompts("login")
     }
 
-    pub(super) fn max_age(&self) -> Option<Duration> {
-        self.max_age_seconds.map(Duration::from_secs)
+    /// What the login has to be.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand { acr_values: self.acr_values.clone(), max_age: self.max_age_seconds.map(Duration::from_secs) }
     }
 
     pub(super) fn nonce(&self) -> Secret<String> {
@@ -124,8 +124,8 @@ pub(super) fn authorization_url(
     }
     let extra = [
         ("prompt", asked.prompt.clone()),
-        ("max_age", asked.max_age.map(|age| age.as_secs().to_string())),
-        ("acr_values", (!asked.acr_values.is_empty()).then(|| asked.acr_values.join(" "))),
+        ("max_age", asked.demand.max_age.map(|age| age.as_secs().to_string())),
+        ("acr_values", (!asked.demand.acr_values.is_empty()).then(|| asked.demand.acr_values.join(" "))),
         ("login_hint", asked.login_hint.clone()),
         ("ui_locales", asked.ui_locales.clone()),
     ];
@@ -166,7 +166,9 @@ mod tests {
     fn an_attempt_that_asks_for_something_is_not_plain() {
         assert!(attempt(&Asked::default()).is_plain());
         assert!(!attempt(&Asked { prompt: Some("login".to_owned()), ..Asked::default() }).is_plain());
-        assert!(!attempt(&Asked { acr_values: vec!["mfa".to_owned()], ..Asked::default() }).is_plain());
-        assert!(!attempt(&Asked { max_age: Some(Duration::ZERO), ..Asked::default() }).is_plain());
+        let demanding = |demand| Asked { demand, ..Asked::default() };
+        let (acr_values, max_age) = (vec!["mfa".to_owned()], Some(Duration::ZERO));
+        assert!(!attempt(&demanding(Demand { acr_values, max_age: None })).is_plain());
+        assert!(!attempt(&demanding(Demand { acr_values: Vec::new(), max_age })).is_plain());
     }
 }

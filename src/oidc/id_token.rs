@@ -1,12 +1,11 @@
 //! Everything an ID token must be, in one function: OIDC Core §3.1.3.7 step by step.
 
-use std::time::Duration;
-
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::demand::Demand;
 use super::error::IdTokenReason as Reason;
 use super::options::{Algorithm, ProviderOptions};
 use crate::clock::Timestamp;
@@ -20,12 +19,10 @@ pub(super) struct Expected<'a> {
     pub(super) nonce: Nonce<'a>,
     /// The access token that came with it.
     pub(super) access_token: &'a str,
-    /// `max_age` as asked for.
-    pub(super) max_age: Option<Duration>,
+    /// `acr_values` and `max_age` as asked for.
+    pub(super) demand: Demand,
     /// The person had to authenticate after this (`prompt=login`).
     pub(super) authenticated_after: Option<Timestamp>,
-    /// `acr_values` as asked for; empty if nothing was.
-    pub(super) acr_values: &'a [String],
     /// A refreshed token must speak of this subject.
     pub(super) subject: Option<&'a str>,
 }
@@ -102,18 +99,10 @@ pub(super) fn verify(claims: Map<String, Value>, expected: &Expected<'_>) -> Res
     if !fits {
         return Err(Reason::Nonce);
     }
-    // (12) acr is one of those asked for, or stronger by the configured order.
+    // (12) acr is one of those asked for, or stronger by the configured order; (13) auth_time is recent enough if we asked.
     let acr = text(&claims, "acr").map(str::to_owned);
-    if !acr_suffices(acr.as_deref(), expected.acr_values, &options.acr_order) {
-        return Err(Reason::Acr);
-    }
-    // (13) auth_time is recent enough if we asked.
     let auth_time = time(&claims, "auth_time");
-    if let Some(max_age) = expected.max_age
-        && expected.now > auth_time.ok_or(Reason::NoAuthTime)? + max_age + skew
-    {
-        return Err(Reason::AuthTime);
-    }
+    expected.demand.check(acr.as_deref(), auth_time, expected.now, options)?;
     if let (Some(after), Some(at)) = (expected.authenticated_after, auth_time)
         && at + skew < after
     {
@@ -128,17 +117,6 @@ pub(super) fn verify(claims: Map<String, Value>, expected: &Expected<'_>) -> Res
     // Back-Channel Logout §2.1. An empty one names no session and would keep this one from being found by its subject alone.
     let sid = text(&claims, "sid").filter(|sid| !sid.is_empty()).map(str::to_owned);
     Ok(IdToken { subject, sid, issued_at, auth_time, acr, claims })
-}
-
-/// Whether an `acr` satisfies what was asked for: one of `asked`, or in `order` (weakest first) not below the weakest of them.
-fn acr_suffices(acr: Option<&str>, asked: &[String], order: &[String]) -> bool {
-    if asked.is_empty() {
-        return true;
-    }
-    let Some(acr) = acr else { return false };
-    let rank = |value: &str| order.iter().position(|known| known == value);
-    asked.iter().any(|wanted| wanted == acr)
-        || rank(acr).is_some_and(|have| asked.iter().filter_map(|wanted| rank(wanted)).any(|least| have >= least))
 }
 
 /// The left half of the access token's hash, with the hash of the ID token's algorithm.

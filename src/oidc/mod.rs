@@ -6,6 +6,7 @@
 mod authorization;
 mod cached;
 mod claims;
+mod demand;
 mod end_session;
 mod error;
 mod http;
@@ -29,6 +30,7 @@ pub use error::{
 pub use options::{Algorithm, ClientAuth, ClientOptions, ProviderOptions, ResponseMode};
 
 pub(crate) use authorization::{Asked, LoginAttempt};
+pub(crate) use demand::Demand;
 pub(crate) use http::ProviderHttp;
 pub(crate) use logout::{LoggedOut, LogoutToken};
 pub(crate) use provider::Provider;

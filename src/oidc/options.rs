@@ -40,6 +40,11 @@ impl ProviderOptions {
             timeout: Duration::from_secs(10),
         }
     }
+
+    /// Where an `acr` stands in `acr_order`; nothing if it is not there.
+    pub(crate) fn rank(&self, acr: &str) -> Option<usize> {
+        self.acr_order.iter().position(|known| known == acr)
+    }
 }
 
 /// Our registration at a provider.

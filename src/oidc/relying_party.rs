@@ -10,6 +10,7 @@ use url::Url;
 
 use super::authorization::{Asked, LoginAttempt, authorization_url};
 use super::claims::{Claims, Identity};
+use super::demand::Demand;
 use super::error::{Error, IdTokenReason, LogoutTokenReason as Reason, Sent, TokenResponseReason};
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
@@ -246,9 +247,8 @@ impl RelyingParty {
             now: self.provider.clock.now(),
             nonce: Nonce::Exactly(nonce.expose()),
             access_token: tokens.access.value.expose(),
-            max_age: attempt.max_age(),
+            demand: attempt.demand(),
             authenticated_after: attempt.forces_authentication().then_some(attempt.issued_at),
-            acr_values: &attempt.acr_values,
             subject: None,
         };
         id_token::verify(claims, &expected).map_err(Error::IdToken)
@@ -273,9 +273,8 @@ impl RelyingParty {
             now: self.provider.clock.now(),
             nonce: Nonce::AbsentOr(nonce),
             access_token: answer.access.value.expose(),
-            max_age: None,
+            demand: Demand::default(),
             authenticated_after: None,
-            acr_values: &[],
             subject: Some(&identity.subject),
         };
         id_token::verify(claims, &expected).map(drop)

@@ -84,12 +84,6 @@ where
     Ok(answer.map(|incoming| ResponseBody::new(incoming, options.idle_timeout, context.session)))
 }
 
-/// Whether the API refuses the token it was given (RFC 6750 §3.1).
-pub(crate) fn refuses_token<B>(answer: &Response<B>) -> bool {
-    let says = |value: &HeaderValue| value.as_bytes().windows(INVALID_TOKEN.len()).any(|part| part == INVALID_TOKEN);
-    answer.status() == StatusCode::UNAUTHORIZED && answer.headers().get_all(header::WWW_AUTHENTICATE).iter().any(says)
-}
-
 fn check<B>(route: &Route, request: &Request<B>) -> Result<(), Error> {
     if !route.allows(request.method()) {
         return Err(Error::MethodNotAllowed { allow: route.allow().clone() });
@@ -195,8 +189,6 @@ fn switch(
     upgrade::announce(answer.headers_mut());
     Ok(())
 }
-
-const INVALID_TOKEN: &[u8] = b"\"invalid_token\"";
 
 #[cfg(test)]
 mod tests;

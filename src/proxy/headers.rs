@@ -8,6 +8,7 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::caching::{self, SharedCache};
+use super::challenge::{self, Challenge};
 use super::forward::ForwardContext;
 use super::route::Route;
 use super::{cookies, location};
@@ -170,15 +171,9 @@ fn keep_token_challenges(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether all challenges in a value are for tokens. Reads commas in quoted text as separators, which can only lose a challenge.
-fn is_token_challenge(value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else { return false };
-    value.split(',').map(|part| part.split_ascii_whitespace().next().unwrap_or_default()).all(|word| {
-        word.contains('=')
-            || word.is_empty()
-            || word.eq_ignore_ascii_case("bearer")
-            || word.eq_ignore_ascii_case("dpop")
-    })
+/// Whether all challenges of a line are for tokens. What we cannot read a browser may read as anything.
+fn is_token_challenge(line: &HeaderValue) -> bool {
+    challenge::read(line).is_some_and(|challenges| challenges.iter().all(Challenge::is_for_a_token))
 }
 
 /// Whether a comma-separated header names `token`, in any case.

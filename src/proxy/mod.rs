@@ -1,13 +1,14 @@
 //! How a call reaches an API.
 //!
 //! `route` finds the allow-list entry, `path` and `upstream` make the address that cannot leave the upstream's base path,
-//! `headers` and `caching` decide what passes each way, `forward` carries request and answer through as streams, and
+//! `headers` and `caching` decide what passes each way, `challenge` reads why an API refuses a token, `forward` carries request and answer through as streams, and
 //! `upgrade` joins WebSockets, whose frames `frames` tells apart. Knows no cookie of ours by meaning: the edge says which names are
 //! never passed; of the session behind a call it knows that nothing outlasts it.
 
 mod body;
 mod bond;
 mod caching;
+mod challenge;
 mod client;
 mod cookies;
 mod error;
@@ -24,9 +25,10 @@ mod upstream;
 pub use route::{CsrfPolicy, RouteOptions};
 
 pub(crate) use body::StreamError;
+pub(crate) use challenge::{Refusal, refusal};
 pub(crate) use client::Client;
 pub(crate) use error::Error;
-pub(crate) use forward::{ForwardContext, forward, refuses_token};
+pub(crate) use forward::{ForwardContext, forward};
 pub(crate) use headers::knows_the_coding;
 pub(crate) use hops::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(crate) use route::{FindError, Route, RouteTable, RouteTableError};

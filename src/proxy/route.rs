@@ -9,6 +9,7 @@ use url::Url;
 use super::client::Client;
 use super::path;
 use super::upstream::{Upstream, UpstreamError};
+use crate::oidc::Demand;
 use crate::tokens::TokenPolicy;
 
 /// One entry of the allow-list: calls below `path` go to `upstream`. Valid by construction of `config`.
@@ -25,6 +26,10 @@ pub struct RouteOptions {
     pub token: TokenPolicy,
     /// With `TokenPolicy::None`: a live session is needed all the same.
     pub session_required: bool,
+    /// The session's login must be of this `acr` or a stronger one of the provider's `acr_order`. Needs a session.
+    pub min_acr: Option<String>,
+    /// The person must have authenticated no longer ago than this. Needs a session.
+    pub max_auth_age: Option<Duration>,
     /// How a call proves that it comes from our page.
     pub csrf: CsrfPolicy,
     /// `public` and `s-maxage` of the upstream are believed.
@@ -50,6 +55,8 @@ impl RouteOptions {
             methods: Vec::new(),
             token: TokenPolicy::Required,
             session_required: false,
+            min_acr: None,
+            max_auth_age: None,
             csrf: CsrfPolicy::Header,
             shared_cache: false,
             forward_cookies: Vec::new(),
@@ -82,6 +89,7 @@ pub(crate) struct Route {
     pub(super) options: RouteOptions,
     pub(super) upstream: Upstream,
     pub(super) worker_scripts: WorkerScripts,
+    demand: Demand,
     allow: HeaderValue,
 }
 
@@ -98,7 +106,8 @@ impl Route {
     fn new(options: RouteOptions, client: &Client) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new(&options.upstream, client)?;
         let allow = allow_header(&options.methods);
-        Ok(Self { options, upstream, worker_scripts: WorkerScripts::Refuse, allow })
+        let demand = Demand { acr_values: options.min_acr.iter().cloned().collect(), max_age: options.max_auth_age };
+        Ok(Self { options, upstream, worker_scripts: WorkerScripts::Refuse, demand, allow })
     }
 
     /// The route to a development server that serves the page itself: no token, no session, documents and worker scripts run.
@@ -117,6 +126,11 @@ impl Route {
     /// As configured.
     pub(crate) fn options(&self) -> &RouteOptions {
         &self.options
+    }
+
+    /// What a session's login has to have been.
+    pub(crate) fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// The value of `Allow` for this route.

@@ -6,6 +6,7 @@ pub(crate) mod page;
 mod problem;
 mod request_kind;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -26,6 +27,17 @@ pub(crate) struct Voice {
     pub(crate) base_url: Arc<str>,
     /// Path of the login endpoint.
     pub(crate) login_url: Arc<str>,
+}
+
+impl Voice {
+    /// Where to log in after this error.
+    fn login_url(&self, error: &Error) -> Cow<'_, str> {
+        match error {
+            Error::StepUpRequired { step_up } => format!("{}?step_up={}", self.login_url, step_up.expose()).into(),
+            Error::LoginExpired { login_url } => login_url.clone().into(),
+            _ => (&*self.login_url).into(),
+        }
+    }
 }
 
 /// The name a request goes by in logs and answers.

@@ -1,5 +1,6 @@
 //! Pages of our own: errors, the hop of the callback, the explanation of a problem type. They run no script and load nothing.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use askama::Template;
@@ -21,22 +22,20 @@ pub(super) struct ErrorPage<'a> {
     status: u16,
     slug: &'static str,
     request_id: Option<&'a str>,
-    action_href: Option<&'a str>,
+    action_href: Option<Cow<'a, str>>,
     action_label: &'static str,
     css: &'static str,
 }
 
 impl<'a> ErrorPage<'a> {
-    pub(super) fn new(error: &'a Error, voice: &'a Voice, request_id: Option<&'a str>) -> Self {
+    pub(super) fn new(error: &Error, voice: &'a Voice, request_id: Option<&'a str>) -> Self {
         let facts = error.facts();
-        let (action_href, action_label) = match error {
-            Error::LoginExpired { login_url } => (Some(login_url.as_str()), "Start again"),
-            _ if facts.slug.starts_with("login-") && facts.slug != "login-parameter-not-allowed" => {
-                (Some(&*voice.login_url), "Start again")
-            }
-            _ if error.is_mended_by_login() => (Some(&*voice.login_url), "Sign in"),
-            _ => (None, ""),
+        let action_label = match facts.status {
+            _ if error.is_mended_by_login() => "Sign in",
+            _ if facts.slug.starts_with("login-") && facts.slug != "login-parameter-not-allowed" => "Start again",
+            _ => "",
         };
+        let action_href = (!action_label.is_empty()).then(|| voice.login_url(error));
         let detail = problem::detail(error);
         let (title, slug, status) = (facts.title, facts.slug, facts.status.as_u16());
         Self { title, detail, status, slug, request_id, action_href, action_label, css: CSS }

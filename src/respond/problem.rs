@@ -1,5 +1,7 @@
 //! RFC 9457 problem details.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::Voice;
@@ -18,7 +20,7 @@ pub(super) struct Problem<'a> {
     request_id: Option<&'a str>,
     /// Where to log in, if that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
-    login_url: Option<&'a str>,
+    login_url: Option<Cow<'a, str>>,
 }
 
 impl<'a> Problem<'a> {
@@ -30,7 +32,7 @@ impl<'a> Problem<'a> {
             status: facts.status.as_u16(),
             detail: detail(error),
             request_id,
-            login_url: error.is_mended_by_login().then_some(&*voice.login_url),
+            login_url: error.is_mended_by_login().then(|| voice.login_url(error)),
         }
     }
 

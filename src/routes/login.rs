@@ -40,7 +40,8 @@ async fn start(frontend: &Frontend, headers: &HeaderMap, parameters: &str) -> Re
     let (url, oidc) =
         frontend.relying_party().begin_login(&wanted.asked, note.as_ref().map(|note| note.expose().as_str())).await?;
     let attempts = LoginAttempts::of(headers, frontend.cookies(), frontend.sessions().store(), frontend.now());
-    let attempt = Attempt { oidc, return_to: wanted.return_to.as_str().to_owned(), remember: wanted.remember };
+    let Wanted { return_to, remember, step_up, .. } = wanted;
+    let attempt = Attempt { oidc, return_to: return_to.as_str().to_owned(), remember, step_up };
     let mut response = see_other(url.as_str())?;
     response.headers_mut().append(header::SET_COOKIE, attempts.add(&attempt));
     Ok(response)
@@ -50,13 +51,16 @@ async fn start(frontend: &Frontend, headers: &HeaderMap, parameters: &str) -> Re
 struct Wanted {
     return_to: ReturnTo,
     remember: bool,
+    /// `asked` is a step-up's.
+    step_up: bool,
     asked: Asked,
 }
 
 impl Wanted {
     fn read(parameters: &str, frontend: &Frontend) -> Result<Self, Error> {
         let (mut seen, mut from_elsewhere) = (HashSet::new(), false);
-        let mut wanted = Self { return_to: ReturnTo::start(frontend.url()), remember: false, asked: Asked::default() };
+        let start = ReturnTo::start(frontend.url());
+        let mut wanted = Self { return_to: start, remember: false, step_up: false, asked: Asked::default() };
         let mut hint = None;
         for (name, value) in form_urlencoded::parse(parameters.as_bytes()) {
             match &*name {
@@ -66,6 +70,10 @@ impl Wanted {
                 "iss" if *value == *frontend.relying_party().issuer() => from_elsewhere = true,
                 "iss" => return Err(Error::UnknownIssuer),
                 "remember" => wanted.remember = read_bool(&value).ok_or(refused("remember"))?,
+                "step_up" => {
+                    wanted.asked.demand = frontend.sessions().read_step_up(&value).ok_or(refused("step_up"))?;
+                    wanted.step_up = true;
+                }
                 "login_hint" => hint = Some(value.into_owned()),
                 name => wanted.ask(name, &value, frontend)?,
             }
@@ -78,6 +86,10 @@ impl Wanted {
             return Err(refused("login_hint"));
         }
         wanted.asked.login_hint = hint;
+        // What it asks for is for it alone to say, and the session it strengthens is remembered or not.
+        if wanted.step_up && ["acr_values", "max_age", "prompt", "remember"].iter().any(|name| seen.contains(*name)) {
+            return Err(refused("step_up"));
+        }
         Ok(wanted)
     }
 
@@ -92,9 +104,9 @@ impl Wanted {
             LoginParameter::Prompt => asked.prompt = Some(read_prompt(value).ok_or(refused("prompt"))?),
             LoginParameter::MaxAge => {
                 let seconds: u32 = value.parse().map_err(|_| refused("max_age"))?;
-                asked.max_age = Some(Duration::from_secs(seconds.into()));
+                asked.demand.max_age = Some(Duration::from_secs(seconds.into()));
             }
-            LoginParameter::AcrValues => asked.acr_values = value.split(' ').map(str::to_owned).collect(),
+            LoginParameter::AcrValues => asked.demand.acr_values = value.split(' ').map(str::to_owned).collect(),
             LoginParameter::UiLocales => asked.ui_locales = Some(value.to_owned()),
             LoginParameter::LoginHint => asked.login_hint = Some(value.to_owned()),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use super::cookies::{CookiePolicy, Life, SLOTS, Slotted};
 use crate::clock::Timestamp;
 use crate::oidc::{AuthorizationResponse, LoginAttempt};
@@ -26,6 +27,16 @@ pub(crate) struct Attempt {
     /// `remember=true` was asked for.
     #[serde(rename = "k", default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) remember: bool,
+    /// It began with a `step_up`: the session it takes the place of goes on in it.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) step_up: bool,
+}
+
+impl Attempt {
+    /// What the limits of its session are to be.
+    pub(crate) fn limits(&self) -> Limits {
+        if self.step_up { Limits::Kept } else { Limits::Anew { remember: self.remember } }
+    }
 }
 
 /// The attempts that came with a request.

@@ -10,6 +10,7 @@ mod following;
 mod login_attempts;
 mod own;
 mod return_to;
+mod step_up;
 mod upkeep;
 mod user;
 
@@ -31,7 +32,7 @@ pub(crate) use upkeep::{Known, Meant, Upkeep, UpkeepError, Whose};
 pub use user::UserSession;
 
 use crate::clock::{Clock, Timestamp};
-use crate::oidc::{Authenticated, TokenSet};
+use crate::oidc::{Authenticated, ProviderOptions, TokenSet};
 use crate::secret::Secret;
 use crate::store::{
     self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated, Watching,
@@ -71,8 +72,7 @@ impl Default for Options {
 pub(crate) struct Sessions {
     store: SealedStore,
     options: Arc<Options>,
-    /// Authentication context classes, weakest first.
-    acr_order: Arc<[String]>,
+    provider: Arc<ProviderOptions>,
     clock: Arc<dyn Clock>,
     watching: Watching,
 }
@@ -108,6 +108,19 @@ pub(crate) enum EstablishError {
     Store(#[from] store::Error),
 }
 
+/// What the limits of a new session and its "remember me" are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limits {
+    /// They start now.
+    Anew {
+        /// "Remember me" was asked for.
+        remember: bool,
+    },
+    /// Those of the session it takes the place of, if there is one and it is the same person's: a step-up. If not, they start now, and
+    /// nobody is remembered.
+    Kept,
+}
+
 /// What using a session does to its idle limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Touch {
@@ -121,11 +134,11 @@ impl Sessions {
     pub(crate) fn new(
         store: SealedStore,
         options: Arc<Options>,
-        acr_order: Arc<[String]>,
+        provider: Arc<ProviderOptions>,
         clock: Arc<dyn Clock>,
         watching: Watching,
     ) -> Self {
-        Self { store, options, acr_order, clock, watching }
+        Self { store, options, provider, clock, watching }
     }
 
     /// The store behind, for small sealed things and claims.
@@ -145,7 +158,7 @@ impl Sessions {
     pub(crate) async fn establish(
         &self,
         authenticated: Authenticated,
-        remember: bool,
+        limits: Limits,
         device: Option<Device>,
         previous: Option<&Loaded>,
     ) -> Result<Established, EstablishError> {
@@ -156,9 +169,13 @@ impl Sessions {
             return Err(EstablishError::Weaker);
         }
         let predecessor = previous.filter(|_| same_person).map(|previous| previous.opened.key);
+        let remember = limits == Limits::Anew { remember: true };
         let absolute = if remember { self.options.remember_absolute } else { self.options.absolute };
         let tokens = authenticated.tokens.clone();
-        let user = UserSession::new(authenticated, remember, self.now(), absolute, predecessor);
+        let mut user = UserSession::new(authenticated, remember, self.now(), absolute, predecessor);
+        if let (Limits::Kept, true, Some(previous)) = (limits, same_person, previous) {
+            user = user.in_place_of(&previous.user);
+        }
         let id = SessionId::random();
         let displaced = self.write_new(id, &user, (&tokens, &user.card(device)), previous, same_person).await?;
         tracing::info!(session = %id.key().tag(), replaced = previous.is_some(), "session established");
@@ -310,7 +327,7 @@ impl Sessions {
     }
 
     fn is_weaker(&self, new: Option<&str>, old: Option<&str>) -> bool {
-        let rank = |acr: Option<&str>| self.acr_order.iter().position(|known| Some(known.as_str()) == acr);
+        let rank = |acr: Option<&str>| self.provider.rank(acr?);
         rank(new) < rank(old)
     }
 }

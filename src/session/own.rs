@@ -124,8 +124,8 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
-    use crate::oidc::{AccessToken, Authenticated, Claims, Identity, TokenSet};
-    use crate::session::Options;
+    use crate::oidc::{AccessToken, Authenticated, Claims, Identity, ProviderOptions, TokenSet};
+    use crate::session::{Limits, Options};
     use crate::store::{Breaker, Keyring, MasterKey, MemoryBackend, Scope, SealedStore, Watching};
 
     /// The same frontend's sessions, with this provider.
@@ -134,7 +134,8 @@ mod tests {
         let scope = Scope { frontend: "shop".to_owned(), issuer: issuer.to_owned(), client_id: "c".to_owned() };
         let breaker = Arc::new(Breaker::new(Duration::from_secs(2)));
         let store = SealedStore::new(backend.clone(), keyring, scope, breaker);
-        Sessions::new(store, Arc::new(Options::default()), Arc::from([]), Arc::new(SystemClock), Watching::default())
+        let provider = Arc::new(ProviderOptions::new("corp", issuer));
+        Sessions::new(store, Arc::new(Options::default()), provider, Arc::new(SystemClock), Watching::default())
     }
 
     async fn log_in(sessions: &Sessions, issuer: &str) -> Loaded {
@@ -149,7 +150,7 @@ mod tests {
             issued_at: now,
             tokens: TokenSet { access, refresh: None, id_token: None, suspect: false, asked_at: 0 },
         };
-        let id = sessions.establish(authenticated, false, None, None).await.unwrap().id;
+        let id = sessions.establish(authenticated, Limits::Anew { remember: false }, None, None).await.unwrap().id;
         sessions.load(id).await.unwrap().unwrap()
     }
 

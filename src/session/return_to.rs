@@ -4,7 +4,7 @@
 //! lead to a page, never to an endpoint of ours or an API.
 
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// A checked destination. It comes back byte for byte, query and fragment included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,20 +62,20 @@ impl ReturnTo {
         if self.0.starts_with('/') { format!("{}{}", origin(frontend), self.0) } else { self.0.clone() }
     }
 
-    /// The absolute URL with a parameter added to its query, before the fragment.
+    /// The absolute URL with a parameter in its query, in place of any of this name that it had. Everything else stays byte for byte.
     pub(crate) fn absolute_with(&self, frontend: &Url, name: &str, value: &str) -> String {
         let absolute = self.absolute(frontend);
-        let (before, fragment) = match absolute.split_once('#') {
-            Some((before, fragment)) => (before, Some(fragment)),
-            None => (absolute.as_str(), None),
-        };
-        let joint = if before.contains('?') { '&' } else { '?' };
-        let mut url = format!("{before}{joint}{name}={value}");
-        if let Some(fragment) = fragment {
-            url.push('#');
-            url.push_str(fragment);
+        let (before, fragment) = absolute.split_at(absolute.find('#').unwrap_or(absolute.len()));
+        let (page, query) = before.split_once('?').unwrap_or((before, ""));
+        let is_other =
+            |pair: &&str| form_urlencoded::parse(pair.as_bytes()).next().is_none_or(|(found, _)| found != name);
+        let mut pairs: Vec<&str> = query.split('&').filter(is_other).collect();
+        if query.is_empty() {
+            pairs.clear();
         }
-        url
+        let ours = format!("{name}={value}");
+        pairs.push(&ours);
+        format!("{page}?{}{fragment}", pairs.join("&"))
     }
 }
 
@@ -206,6 +206,21 @@ mod tests {
         let with = |page: &str| parse(page).expect("a page").absolute_with(&frontend, "login_error", "login_required");
         assert_eq!(with("/a#b?c"), "https://shop.example/a?login_error=login_required#b?c");
         assert_eq!(with("/a?x=1"), "https://shop.example/a?x=1&login_error=login_required");
+        assert_eq!(with("/a?"), "https://shop.example/a?login_error=login_required");
+    }
+
+    #[test]
+    fn a_parameter_takes_the_place_of_the_last_one_and_the_rest_stays_byte_for_byte() {
+        let frontend = Url::parse("https://shop.example/").expect("a URL");
+        let with = |page: &str| parse(page).expect("a page").absolute_with(&frontend, "login_error", "new");
+        for page in ["/a?login_error=old", "/a?login%5Ferror=old&login_error=older", "/a?login_error"] {
+            assert_eq!(with(page), "https://shop.example/a?login_error=new", "{page}");
+        }
+        assert_eq!(
+            with("/a?b=%2F&login_error=old&&c=d+e?#login_error=old"),
+            "https://shop.example/a?b=%2F&&c=d+e?&login_error=new#login_error=old"
+        );
+        assert_eq!(with("/a?xlogin_error=old"), "https://shop.example/a?xlogin_error=old&login_error=new");
     }
 
     proptest! {

@@ -20,6 +20,9 @@ pub struct UserSession {
     auth_time: Option<Timestamp>,
     issued_at: Timestamp,
     created_at: Timestamp,
+    /// When a step-up took the place of the session that began at `created_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stepped_up_at: Option<Timestamp>,
     last_seen_at: Timestamp,
     ends_at: Timestamp,
     remember: bool,
@@ -43,6 +46,7 @@ impl UserSession {
             auth_time,
             issued_at,
             created_at: now,
+            stepped_up_at: None,
             last_seen_at: now,
             ends_at: now + absolute,
             remember,
@@ -75,7 +79,7 @@ impl UserSession {
         self.auth_time
     }
 
-    /// When this session began.
+    /// When this session began. A step-up leaves it as it was.
     pub fn created_at(&self) -> Timestamp {
         self.created_at
     }
@@ -93,6 +97,11 @@ impl UserSession {
     /// The login asked to be remembered: the cookie outlives the browser.
     pub fn is_remembered(&self) -> bool {
         self.remember
+    }
+
+    /// When the last login of this session was done: its first, or a step-up.
+    pub(crate) fn logged_in_at(&self) -> Timestamp {
+        self.stepped_up_at.unwrap_or(self.created_at)
     }
 
     pub(super) fn sid(&self) -> Option<&str> {
@@ -120,6 +129,12 @@ impl UserSession {
     /// A remembered session has its absolute limit only: it is to be there tomorrow.
     pub(super) fn idle_ends_at(&self, idle: Duration) -> Timestamp {
         if self.remember { self.ends_at } else { self.last_seen_at + idle }
+    }
+
+    /// The same login as a step-up of `previous`, whose limits and "remember me" go on.
+    pub(super) fn in_place_of(self, previous: &Self) -> Self {
+        let Self { created_at, ends_at, remember, .. } = *previous;
+        Self { created_at, stepped_up_at: Some(self.created_at), ends_at, remember, ..self }
     }
 
     pub(super) fn seen_at(&self, now: Timestamp) -> Self {

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 use self::brakes::Braked;
 use self::flights::Flights;
 use self::refresh::{Cause, Failure, Refresher};
-use crate::oidc::{AccessToken, RelyingParty};
+use crate::oidc::{AccessToken, Demand, RelyingParty};
+use crate::secret::Secret;
 use crate::session::{Loaded, Sessions};
 use crate::store::{self, SessionId};
 
@@ -68,6 +69,12 @@ pub enum Error {
     /// The session is over, or its token has run out and cannot be renewed.
     #[error("the session or its token has run out")]
     SessionExpired,
+    /// The session's login does not meet the demand.
+    #[error("the login was too weak or is too old")]
+    StepUpRequired {
+        /// `step_up` of the login link that leads to where it does.
+        step_up: Secret<String>,
+    },
     /// The token has run out and the provider cannot be asked now.
     #[error("the provider is unavailable")]
     ProviderUnavailable {
@@ -99,16 +106,18 @@ impl AccessTokens {
         Self { sessions, options, refresher }
     }
 
-    /// What a call under `policy` may carry. Notes that the session was used.
+    /// What a call under `policy` may carry, if the session's login meets `demand`. Notes that the session was used.
     ///
     /// # Errors
     /// See [`Error`]. A cookie whose session is dead is `SessionExpired` also where no session is needed, never silently anonymous,
-    /// except under [`TokenPolicy::None`] without `session_required`, which does not look at sessions at all.
+    /// except under [`TokenPolicy::None`] without `session_required`, which does not look at sessions at all. A demand is made of
+    /// sessions only.
     pub(crate) async fn grant(
         &self,
         session: Option<SessionId>,
         policy: TokenPolicy,
         session_required: bool,
+        demand: &Demand,
     ) -> Result<Grant, Error> {
         let needed = policy == TokenPolicy::Required || session_required;
         if policy == TokenPolicy::None && !session_required {
@@ -119,6 +128,9 @@ impl AccessTokens {
         };
         let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         let mut loaded = loaded.ok_or(Error::SessionExpired)?;
+        if !self.sessions.meets(&loaded.user, demand) {
+            return Err(Error::StepUpRequired { step_up: self.sessions.step_up(&loaded.user, demand.clone()) });
+        }
         let grant = match policy {
             TokenPolicy::None => Grant::None,
             TokenPolicy::Required | TokenPolicy::Optional => Grant::bearer(&self.fresh(&loaded).await?),

@@ -366,6 +366,92 @@ async fn a_silent_login_that_needs_somebody_goes_back_to_the_page() {
 }
 
 #[tokio::test]
+async fn a_silent_login_is_answered_to_the_page_whatever_the_provider_wants_to_ask() {
+    let app = TestApp::start().await;
+    for code in ["login_required", "interaction_required", "consent_required", "account_selection_required"] {
+        app.provider.faults().clear_all();
+        app.misbehave(Fault::AuthorizationError(code));
+        let mut browser = app.browser();
+        let page = browser.click("/bff/login?prompt=none&return_to=/%23deep/link").await;
+        assert_eq!(page.url.as_str(), format!("{}/?login_error={code}#deep/link", app.url));
+        assert!(browser.cookies.names("localhost").is_empty(), "the attempt is of no more use");
+    }
+    app.provider.faults().clear_all();
+    app.misbehave(Fault::AuthorizationError("access_denied"));
+    assert_eq!(app.browser().click("/bff/login?prompt=none").await.page_slug(), "login-refused");
+}
+
+#[tokio::test]
+async fn a_silent_login_that_fails_again_says_so_once() {
+    let app = TestApp::start().await;
+    let mut browser = app.browser();
+    let mut page = browser.click("/bff/login?prompt=none&return_to=/cart%3Fx%3D1%23y").await;
+    for _ in 0..3 {
+        let here = format!("{}?{}#y", page.url.path(), page.url.query().unwrap());
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &here).finish();
+        page = browser.click(&format!("/bff/login?prompt=none&{query}")).await;
+        assert_eq!(page.url.as_str(), format!("{}/cart?x=1&login_error=login_required#y", app.url));
+    }
+    let requests = browser.history.iter().filter(|asked| asked.url.path() == "/authorize").count();
+    assert_eq!(requests, 4, "one for each link: nothing starts a login by itself");
+}
+
+#[tokio::test]
+async fn a_silent_login_that_fails_leaves_the_session_alone() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let before = (browser.session().cloned(), browser.user().await);
+    app.provider.end_sso_sessions();
+    app.clock.advance(Duration::from_secs(5));
+    let page = browser.click("/bff/login?prompt=none&return_to=/cart").await;
+    assert_eq!(page.url.query(), Some("login_error=login_required"));
+    let after = browser.user().await;
+    assert_eq!((browser.session().cloned(), &after["session"]["tag"]), (before.0, &before.1["session"]["tag"]));
+    assert_eq!(app.grants("authorization_code"), 1);
+}
+
+#[tokio::test]
+async fn a_silent_login_of_somebody_who_is_known_asks_nothing() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    browser.fetch(Method::POST, "/bff/logout?local=true").await;
+    let page = browser.click("/bff/login?prompt=none&return_to=/cart").await;
+    assert_eq!(page.url.as_str(), format!("{}/cart", app.url));
+    assert!(browser.is_logged_in().await);
+}
+
+#[tokio::test]
+async fn a_silent_login_by_form_comes_back_the_same_way() {
+    let app = TestApp::with().variable("CLOAKROOM_RESPONSE_MODE", "form_post").start().await;
+    let page = app.browser().click("/bff/login?prompt=none&return_to=/cart").await;
+    assert_eq!(page.url.as_str(), format!("{}/cart?login_error=login_required", app.url));
+}
+
+#[tokio::test]
+async fn a_silent_login_that_fails_holds_up_no_other_tab() {
+    let app = TestApp::start().await;
+    let mut browser = app.browser();
+    // The older attempt gives the election its name, so both tabs stand for the same one.
+    let ordinary = browser.callback_url("/ordinary", "alice").await;
+    app.provider.end_sso_sessions();
+    app.clock.advance(Duration::from_secs(1));
+    let silent = browser.callback_url_of("/bff/login?prompt=none&return_to=/silent", "alice").await;
+    assert_eq!(browser.click(&silent).await.url.query(), Some("login_error=login_required"));
+    assert_eq!(browser.click(&ordinary).await.url.path(), "/ordinary");
+    let hops = browser.history.iter().filter(|asked| asked.url.query().is_some_and(|query| query.contains("&hop=2")));
+    assert_eq!(hops.count(), 0);
+}
+
+#[tokio::test]
+async fn a_link_prompts_nobody_unless_that_was_allowed() {
+    let app = TestApp::with().variable("CLOAKROOM_ALLOWED_LOGIN_PARAMETERS", "").start().await;
+    for prompt in ["none", "login", "consent"] {
+        let page = app.browser().step(&format!("/bff/login?prompt={prompt}")).await;
+        assert_eq!(page.page_slug(), "login-parameter-not-allowed", "{prompt}");
+    }
+}
+
+#[tokio::test]
 async fn a_step_down_never_replaces_a_stronger_session() {
     let app = TestApp::with()
         .variable("CLOAKROOM__PROVIDERS__DEFAULT__ACR_ORDER", &format!("{PASSWORD},{SECOND_FACTOR}"))

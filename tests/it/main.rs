@@ -27,6 +27,7 @@ mod reload;
 mod rotation;
 mod session;
 mod sessions_command;
+mod step_up;
 mod store_outage;
 mod streams;
 mod transcript;

@@ -32,7 +32,7 @@ impl Refusal {
         match self {
             Response(_) => (400, "login-response-invalid"),
             UnknownState => (400, "login-expired"),
-            Provider(_) => (403, "login-refused"),
+            Provider(_) | IdToken(IdTokenReason::Acr) => (403, "login-refused"),
             TokenEndpoint(_) | TokenResponse(_) | IdToken(_) | UserInfo(_) => (502, "provider-misbehaved"),
             Keys(_) | Down(_) => (503, "provider-unavailable"),
         }
@@ -46,6 +46,9 @@ impl Refusal {
             Provider(code) => format!("the provider refused the login: {code}"),
             TokenEndpoint(code) => format!("the provider misbehaved: the token endpoint refused: {code}"),
             TokenResponse(reason) => format!("the provider misbehaved: the token response is not acceptable: {reason}"),
+            IdToken(reason @ IdTokenReason::Acr) => {
+                format!("the login is weaker than was asked for: the ID token is not acceptable: {reason}")
+            }
             IdToken(reason) => format!("the provider misbehaved: the ID token is not acceptable: {reason}"),
             UserInfo(reason) => format!("the provider misbehaved: the UserInfo response is not acceptable: {reason}"),
             Keys(reason) => format!("the provider is unavailable: the provider's keys are not acceptable: {reason}"),

@@ -180,6 +180,53 @@ documents = true
 }
 
 #[test]
+fn a_route_that_wants_a_stronger_login_needs_a_session_and_an_order() {
+    let routes = |order: &str| {
+        file(&format!(
+            r#"
+[store]
+url = "memory:"
+[providers.corp]
+issuer = "https://id.example.com"
+acr_order = {order}
+[frontends.shop]
+url = "https://shop.example.com/"
+client_id = "shop"
+client_auth = {{ secret = "hunter2" }}
+routes = [
+  {{ path = "/a", upstream = "https://a.example", min_acr = "urn:loa:3", max_auth_age = "0s" }},
+  {{ path = "/b", upstream = "https://b.example", min_acr = "urn:loa:2", token = "none" }},
+  {{ path = "/c", upstream = "https://c.example", max_auth_age = "5", token = "optional" }},
+  {{ path = "/d", upstream = "https://d.example", max_auth_age = "5m", token = "optional" }},
+  {{ path = "/e", upstream = "https://e.example", min_acr = "urn:loa:1 urn:loa:2" }},
+  {{ path = "/f", upstream = "https://f.example", min_acr = "urn:loa:2", token = "none", session = "required" }},
+]
+"#
+        ))
+    };
+    insta::assert_snapshot!(findings(&routes(r#"["urn:loa:1", "urn:loa:2"]"#)), @r#"
+    cloakroom: 6 problems in the configuration
+      frontends.shop.routes[0].max_auth_age  (cloakroom.toml) 0s is no time at all; leave it out for no limit
+      frontends.shop.routes[0].min_acr       (cloakroom.toml) "urn:loa:3" is not in providers.corp.acr_order, which says what is stronger; there is "urn:loa:1", "urn:loa:2"
+      frontends.shop.routes[1].min_acr       (cloakroom.toml) says how a session's login has to be; set session = "required", too
+      frontends.shop.routes[2].max_auth_age  (cloakroom.toml) 5 has no unit; write "5s" if seconds are meant
+      frontends.shop.routes[3].max_auth_age  (cloakroom.toml) contradicts token = "optional", which lets calls without a session pass
+      frontends.shop.routes[4].min_acr       (cloakroom.toml) "urn:loa:1 urn:loa:2" is not one acr
+    "#);
+    insta::assert_snapshot!(findings(&routes("[]")), @r#"
+    cloakroom: 8 problems in the configuration
+      frontends.shop.routes[0].max_auth_age  (cloakroom.toml) 0s is no time at all; leave it out for no limit
+      frontends.shop.routes[0].min_acr       (cloakroom.toml) "urn:loa:3" needs providers.corp.acr_order, which says what is stronger
+      frontends.shop.routes[1].min_acr       (cloakroom.toml) says how a session's login has to be; set session = "required", too
+      frontends.shop.routes[1].min_acr       (cloakroom.toml) "urn:loa:2" needs providers.corp.acr_order, which says what is stronger
+      frontends.shop.routes[2].max_auth_age  (cloakroom.toml) 5 has no unit; write "5s" if seconds are meant
+      frontends.shop.routes[3].max_auth_age  (cloakroom.toml) contradicts token = "optional", which lets calls without a session pass
+      frontends.shop.routes[4].min_acr       (cloakroom.toml) "urn:loa:1 urn:loa:2" is not one acr
+      frontends.shop.routes[5].min_acr       (cloakroom.toml) "urn:loa:2" needs providers.corp.acr_order, which says what is stronger
+    "#);
+}
+
+#[test]
 fn routes_know_their_place() {
     let directory = tempfile::tempdir().unwrap();
     let sources = file(
@@ -273,28 +320,24 @@ client_auth = { method = "private_key_jwt", key = { file = "/run/secrets/shop.pe
 [[frontends.shop.routes]]
 path = "/api"
 upstream = "https://api.example.com"
-min_acr = "urn:loa:2"
-max_auth_age = "5m"
 resource = "https://api.example.com"
 scopes = ["a"]
 exchange = { audience = "orders" }
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 13 problems in the configuration
-      server.forward_auth_listen             (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
-      providers.corp.profile                 (cloakroom.toml) "profile" is not supported by this version yet; leave it out
-      providers.corp.par                     (cloakroom.toml) "par" is not supported by this version yet; leave it out
-      providers.corp.dpop                    (cloakroom.toml) "dpop" is not supported by this version yet; leave it out
-      providers.corp.jar                     (cloakroom.toml) "jar" is not supported by this version yet; leave it out
-      providers.corp.jarm                    (cloakroom.toml) "jarm" is not supported by this version yet; leave it out
-      frontends.shop.client_auth.key         (cloakroom.toml) "key" is not supported by this version yet; leave it out
-      frontends.shop.client_auth.method      (cloakroom.toml) "private_key_jwt" is not supported by this version yet
-      frontends.shop.routes[0].min_acr       (cloakroom.toml) "min_acr" is not supported by this version yet; leave it out
-      frontends.shop.routes[0].max_auth_age  (cloakroom.toml) "max_auth_age" is not supported by this version yet; leave it out
-      frontends.shop.routes[0].resource      (cloakroom.toml) "resource" is not supported by this version yet; leave it out
-      frontends.shop.routes[0].scopes        (cloakroom.toml) "scopes" is not supported by this version yet; leave it out
-      frontends.shop.routes[0].exchange      (cloakroom.toml) "exchange" is not supported by this version yet; leave it out
+    cloakroom: 11 problems in the configuration
+      server.forward_auth_listen         (cloakroom.toml) "forward_auth_listen" is not supported by this version yet; leave it out
+      providers.corp.profile             (cloakroom.toml) "profile" is not supported by this version yet; leave it out
+      providers.corp.par                 (cloakroom.toml) "par" is not supported by this version yet; leave it out
+      providers.corp.dpop                (cloakroom.toml) "dpop" is not supported by this version yet; leave it out
+      providers.corp.jar                 (cloakroom.toml) "jar" is not supported by this version yet; leave it out
+      providers.corp.jarm                (cloakroom.toml) "jarm" is not supported by this version yet; leave it out
+      frontends.shop.client_auth.key     (cloakroom.toml) "key" is not supported by this version yet; leave it out
+      frontends.shop.client_auth.method  (cloakroom.toml) "private_key_jwt" is not supported by this version yet
+      frontends.shop.routes[0].resource  (cloakroom.toml) "resource" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].scopes    (cloakroom.toml) "scopes" is not supported by this version yet; leave it out
+      frontends.shop.routes[0].exchange  (cloakroom.toml) "exchange" is not supported by this version yet; leave it out
     "#);
 }
 

@@ -84,6 +84,7 @@ url = "memory:"
 idle = "90s"
 [providers.corp]
 issuer = "http://id.internal"
+acr_order = ["urn:loa:1", "urn:loa:2"]
 [frontends.admin]
 url = "https://example.com/admin/"
 client_id = "admin"
@@ -100,6 +101,8 @@ assets = { proxy = "http://localhost:5173" }
 path = "/api"
 upstream = "http://api.internal/v1"
 methods = ["GET", "POST"]
+min_acr = "urn:loa:2"
+max_auth_age = "5m"
 [[frontends.shop.routes]]
 path = "/pictures"
 upstream = "http://localhost:9001"
@@ -138,7 +141,7 @@ shared_cache = true
                         https://example.com/bff/logged-out as post-logout redirect URI
                         https://example.com/bff/backchannel-logout as back-channel logout URI, session required
       assets            http://localhost:5173/
-      route             GET,POST /api → http://api.internal/v1 (token required)
+      route             GET,POST /api → http://api.internal/v1 (token required, acr urn:loa:2 or stronger, authenticated within 5m)
       route             /pictures → http://localhost:9001/ (no token, session required, no header needed)
 
     weakened on purpose:

@@ -1,5 +1,7 @@
 //! One case per rule; the rules are numbered in `id_token.rs`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -32,9 +34,8 @@ fn check_with(
         now: Timestamp::from_unix_seconds(NOW),
         nonce: Nonce::Exactly("n"),
         access_token: "token",
-        max_age: None,
+        demand: Demand::default(),
         authenticated_after: None,
-        acr_values: &[],
         subject: None,
     };
     adjust(&mut expected);
@@ -116,9 +117,8 @@ fn several_trusted_audiences_need_an_azp() {
             now: Timestamp::from_unix_seconds(NOW),
             nonce: Nonce::Exactly("n"),
             access_token: "token",
-            max_age: None,
+            demand: Demand::default(),
             authenticated_after: None,
-            acr_values: &[],
             subject: None,
         };
         verify(claims, &expected).err()
@@ -137,7 +137,7 @@ fn at_hash_is_the_left_half_of_the_hash() {
 
 #[test]
 fn max_age_asks_for_a_recent_auth_time() {
-    let max_age = |expected: &mut Expected<'_>| expected.max_age = Some(Duration::from_mins(5));
+    let max_age = |expected: &mut Expected<'_>| expected.demand.max_age = Some(Duration::from_mins(5));
     assert_eq!(check_with(|_| {}, max_age).err(), Some(Reason::NoAuthTime));
     assert_eq!(check_with(set("auth_time", json!(NOW - 361)), max_age).err(), Some(Reason::AuthTime));
     assert_eq!(check_with(set("auth_time", json!(NOW - 360)), max_age).err(), None);
@@ -152,15 +152,11 @@ fn a_forced_login_is_not_answered_with_an_old_one() {
 }
 
 #[test]
-fn acr_is_one_of_those_asked_for_or_stronger() {
-    let order = ["low", "mid", "high"].map(str::to_owned);
-    let asked = ["mid".to_owned()];
-    assert!(acr_suffices(None, &[], &order));
-    assert!(!acr_suffices(None, &asked, &order));
-    assert!(acr_suffices(Some("mid"), &asked, &[]));
-    assert!(!acr_suffices(Some("high"), &asked, &[]));
-    assert!(acr_suffices(Some("high"), &asked, &order));
-    assert!(!acr_suffices(Some("low"), &asked, &order));
+fn acr_is_one_of_those_asked_for() {
+    let asked = |expected: &mut Expected<'_>| expected.demand.acr_values = vec!["mfa".to_owned()];
+    assert_eq!(check_with(|_| {}, asked).err(), Some(Reason::Acr));
+    assert_eq!(check_with(set("acr", json!("pwd")), asked).err(), Some(Reason::Acr));
+    assert_eq!(check_with(set("acr", json!("mfa")), asked).err(), None);
 }
 
 #[test]

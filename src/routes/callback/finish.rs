@@ -114,9 +114,8 @@ impl Callback<'_> {
                 self.forget(slot, parked, &mut answer);
                 Ok(answer)
             }
-            Err(Failed { error, attempt_is_over }) => {
+            Err(Failed { mut answer, attempt_is_over }) => {
                 self.step_down(election.unwrap_or_default()).await;
-                let mut answer = error.into_response();
                 if attempt_is_over {
                     self.forget(slot, parked, &mut answer);
                 }
@@ -133,7 +132,8 @@ impl Callback<'_> {
             Err(oidc::Error::Refused(code)) if attempt.oidc.is_silent() && code.needs_interaction() => {
                 metric::login(frontend.id(), "login-refused");
                 let url = self.destination(attempt).absolute_with(frontend.url(), "login_error", code.as_str());
-                return see_other(&url).map_err(Failed::over);
+                let answer = see_other(&url).map_err(Failed::over)?;
+                return Err(Failed { answer, attempt_is_over: true });
             }
             Err(error @ oidc::Error::Refused(_)) => return Err(Failed::over(error.into())),
             // Whoever sent this, the genuine answer may still come.
@@ -151,8 +151,8 @@ impl Callback<'_> {
             }
             Err(error) => return Err(Failed::over(error.into())),
         };
-        let (device, current) = (self.device.clone(), self.current.as_ref());
-        let established = sessions.establish(authenticated, attempt.remember, device, current).await;
+        let (limits, device, current) = (attempt.limits(), self.device.clone(), self.current.as_ref());
+        let established = sessions.establish(authenticated, limits, device, current).await;
         let Established { id, user, displaced } = established.map_err(|error| match error {
             EstablishError::Store(error) => Failed::of_store(error),
             error => Failed::over(error.into()),
@@ -168,14 +168,16 @@ impl Callback<'_> {
         Ok(answer)
     }
 
-    /// Whether the session that lives is answer enough: it began after this login did, and the login asked for nothing special.
+    /// Whether the session that lives is answer enough: somebody logged in after this login began, and the login asked for nothing
+    /// special, or is a step-up to what the session has reached.
     fn is_answered(&self, attempt: &Attempt) -> bool {
-        self.current.as_ref().is_some_and(|current| {
-            !current.is_retired()
-                && current.user.created_at() >= attempt.oidc.issued_at
-                && attempt.oidc.is_plain()
-                && (current.user.is_remembered() || !attempt.remember)
-        })
+        let Some(current) = self.current.as_ref().filter(|current| !current.is_retired()) else { return false };
+        let suffices = if attempt.step_up {
+            self.frontend.sessions().meets(&current.user, &attempt.oidc.demand())
+        } else {
+            attempt.oidc.is_plain() && (current.user.is_remembered() || !attempt.remember)
+        };
+        suffices && current.user.logged_in_at() >= attempt.oidc.issued_at
     }
 
     /// The attempt is unknown: used, old, of another browser, or overwritten by one of many.
@@ -253,19 +255,19 @@ impl Callback<'_> {
 #[derive(Default)]
 struct Election(Option<Digest>);
 
-/// A login that failed, and whether its attempt is of no more use.
+/// A login that opened no session: what is answered, and whether its attempt is of no more use.
 struct Failed {
-    error: Error,
+    answer: Response,
     attempt_is_over: bool,
 }
 
 impl Failed {
     fn over(error: Error) -> Self {
-        Self { error, attempt_is_over: true }
+        Self { answer: error.into_response(), attempt_is_over: true }
     }
 
     fn open(error: Error) -> Self {
-        Self { error, attempt_is_over: false }
+        Self { answer: error.into_response(), attempt_is_over: false }
     }
 
     fn of_store(error: crate::store::Error) -> Self {

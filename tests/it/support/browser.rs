@@ -245,16 +245,17 @@ impl Browser {
         self.callback_url_of(&format!("/bff/login?{query}"), username).await
     }
 
-    /// The same for any login link.
+    /// The same for any login link, with a second factor if the provider asks for one.
     pub(crate) async fn callback_url_of(&mut self, login: &str, username: &str) -> String {
-        let page = self.click_until_callback(login).await;
-        if page.url.path() == "/bff/callback" {
-            return page.url.into();
+        let mut page = self.click_until_callback(login).await;
+        for field in ["name=\"password\"", "/second-factor"] {
+            if !page.text().contains(field) {
+                continue;
+            }
+            let (action, form) = form_of(&page, &[("username", username), ("password", username)]);
+            let from = Initiator::Page(page.url.clone());
+            page = self.navigate(from, Method::POST, action, Some(form), Follow::UntilCallback).await;
         }
-        let (action, form) = form_of(&page, &[("username", username), ("password", username)]);
-        let page = self
-            .navigate(Initiator::Page(page.url.clone()), Method::POST, action, Some(form), Follow::UntilCallback)
-            .await;
         assert_eq!(page.url.path(), "/bff/callback", "{}", page.text());
         page.url.into()
     }

@@ -14,8 +14,8 @@ use super::store::{Bug, GatedBackend};
 use super::world::World;
 use super::{D, LEASE, PATIENCE, STORE_TIMEOUT};
 use crate::clock::Timestamp;
-use crate::oidc::{Authenticated, Claims, Identity};
-use crate::session::{Loaded, Options as SessionOptions, Sessions};
+use crate::oidc::{Authenticated, Claims, Identity, ProviderOptions};
+use crate::session::{Limits, Loaded, Options as SessionOptions, Sessions};
 use crate::store::{
     Breaker, Keyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, SessionBackend, SessionId, Watching,
 };
@@ -136,7 +136,8 @@ impl Scenario {
         let login = Timestamp::from_unix_seconds(1_700_000_000);
         let backend: Arc<dyn SessionBackend> = Arc::new(MemoryBackend::new());
         let before = sessions(backend.clone(), &[1], SimulatedClock::showing(login));
-        let id = before.establish(authenticated(login), false, None, None).await.expect("a session").id;
+        let anew = Limits::Anew { remember: false };
+        let id = before.establish(authenticated(login), anew, None, None).await.expect("a session").id;
         let clock = SimulatedClock::showing(login + UNUSED);
         let mut provider = Provider::new(self.rotation);
         if self.grant_is_over {
@@ -291,7 +292,8 @@ fn sessions(backend: Arc<dyn SessionBackend>, masters: &[u8], clock: SimulatedCl
     let keyring = Arc::new(Keyring::new(masters).expect("there is a key"));
     let scope = Scope { frontend: "shop".into(), issuer: ISSUER.into(), client_id: "shop".into() };
     let store = SealedStore::new(backend, keyring, scope, Arc::new(Breaker::new(STORE_TIMEOUT)));
-    Sessions::new(store, Arc::new(SessionOptions::default()), Arc::from([]), Arc::new(clock), Watching::default())
+    let provider = Arc::new(ProviderOptions::new("corp", ISSUER));
+    Sessions::new(store, Arc::new(SessionOptions::default()), provider, Arc::new(clock), Watching::default())
 }
 
 /// How long the session was not used, so that a use is noted.

@@ -1,0 +1,97 @@
+//! Several tabs that step up, and a store that is away at the wrong moment.
+
+use std::sync::Mutex;
+
+use cloakroom::store::{FlakyBackend, MemoryBackend, Outage};
+use futures_util::future::join_all;
+
+use super::*;
+
+#[tokio::test]
+async fn twenty_tabs_that_step_up_make_one_new_session() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    let mut login_urls = Vec::new();
+    for _ in 0..20 {
+        login_urls.push(demanded(&mut browser, VAULT).await);
+    }
+    let mut callbacks = Vec::new();
+    for (n, login_url) in login_urls.iter().enumerate() {
+        let login = format!("{login_url}&return_to=/tab/{n}");
+        callbacks.push(browser.callback_url_of(&login, "alice").await);
+    }
+    let (before, jar) = (app.grants("authorization_code"), Arc::new(Mutex::new(browser.cookies.clone())));
+    let pages = join_all(callbacks.into_iter().map(|callback| {
+        let mut tab = app.browser();
+        tab.share(jar.clone());
+        async move { tab.click(&callback).await }
+    }))
+    .await;
+    for (n, page) in pages.iter().enumerate() {
+        assert_eq!(page.url.path(), format!("/tab/{n}"), "{} {}", page.status, page.text());
+    }
+    assert_eq!(app.grants("authorization_code"), before + 1);
+    assert_eq!(app.sessions().await, 1);
+}
+
+#[tokio::test]
+async fn a_step_up_that_another_tab_has_made_is_not_made_again() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    let first = browser.callback_url_of(&format!("{login_url}&return_to=/one"), "alice").await;
+    let second = browser.callback_url_of(&format!("{login_url}&return_to=/two"), "alice").await;
+    assert_eq!(browser.click(&first).await.url.path(), "/one");
+    let (after, codes) = (browser.session().cloned(), app.grants("authorization_code"));
+    assert_eq!(browser.click(&second).await.url.path(), "/two");
+    assert_eq!((browser.session().cloned(), app.grants("authorization_code")), (after, codes));
+    assert!(passes(&mut browser, VAULT).await);
+}
+
+#[tokio::test]
+async fn a_step_up_is_not_answered_by_a_login_that_came_before_it() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    step_up(&mut browser, &login_url, "/").await;
+    app.clock.advance(MINUTE);
+    // The API is not content with what we take for enough.
+    let login_url = demanded(&mut browser, &upstream::saying(&format!("acr_values=\"{SECOND_FACTOR}\""))).await;
+    let before = browser.session().cloned();
+    step_up(&mut browser, &login_url, "/").await;
+    assert_ne!(browser.session().cloned(), before, "so it gets a new token to judge");
+}
+
+#[tokio::test]
+async fn an_ordinary_login_under_way_is_answered_by_a_step_up() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(MINUTE);
+    let plain = browser.callback_url("/plain", "alice").await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    step_up(&mut browser, &login_url, "/").await;
+    let before = browser.session().cloned();
+    assert_eq!(browser.click(&plain).await.url.path(), "/plain");
+    assert_eq!(browser.session().cloned(), before);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_costs_neither_the_session_nor_the_step_up() {
+    let backend = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
+    let app = ordered().backend(backend.clone()).start().await;
+    let mut browser = app.logged_in("alice").await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    let callback = browser.callback_url_of(&format!("{login_url}&return_to=/vault"), "alice").await;
+    let before = browser.session().cloned();
+    backend.set(Outage::Unavailable);
+    assert_eq!(browser.click(&callback).await.page_slug(), "unavailable");
+    assert_eq!(browser.fetch(Method::GET, VAULT).await.problem(), "unavailable");
+    assert_eq!(browser.session().cloned(), before);
+    backend.set(Outage::None);
+    let back =
+        tokio::time::timeout(Duration::from_secs(5), async { while !passes(&mut browser, "/bff/user").await {} });
+    back.await.expect("the store is back, and nobody notices");
+    assert_eq!(browser.click(&callback).await.url.path(), "/vault");
+    assert!(passes(&mut browser, VAULT).await);
+    assert_eq!(app.sessions().await, 1);
+}
