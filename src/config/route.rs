@@ -95,7 +95,7 @@ fn session(leaf: &Leaf, at: &Section<'_>, token: TokenPolicy) -> bool {
 fn check_has_session(key: &str, token: TokenPolicy, session_required: bool, at: &Section<'_>) {
     match token {
         TokenPolicy::Optional => {
-            at.complain(key, "contradicts token = \"optional\", which lets calls without a session pass")
+            at.complain(key, "contradicts token = \"optional\", which lets calls without a session pass");
         }
         TokenPolicy::None if !session_required => {
             at.complain(key, "says how a session's login has to be; set session = \"required\", too");

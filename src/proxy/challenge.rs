@@ -57,6 +57,12 @@ impl Challenge {
         (!demand.is_empty()).then_some(demand)
     }
 
+    /// Nothing if it has one of this name: two values could mean one thing to us and another to somebody else (§11.2).
+    fn add(&mut self, name: &str, value: String) -> Option<()> {
+        let name = name.to_ascii_lowercase();
+        self.parameter(&name).is_none().then(|| self.parameters.push((name, value)))
+    }
+
     fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -73,7 +79,7 @@ pub(super) fn read(line: &HeaderValue) -> Option<Vec<Challenge>> {
     while rest.skip_to_element() {
         let name = rest.token()?;
         if rest.skip_equals() {
-            challenges.last_mut()?.add(name, rest.value()?)?;
+            challenges.last_mut()?.add(&name, rest.value()?)?;
         } else {
             let mut challenge = Challenge { scheme: name, parameters: Vec::new() };
             rest.first_parameter(&mut challenge)?;
@@ -82,18 +88,6 @@ pub(super) fn read(line: &HeaderValue) -> Option<Vec<Challenge>> {
         rest.end_of_element()?;
     }
     Some(challenges)
-}
-
-impl Challenge {
-    fn add(&mut self, name: String, value: String) -> Option<()> {
-        let name = name.to_ascii_lowercase();
-        // §11.2: a name occurs once. Two values could mean one thing to us and another to somebody else.
-        if self.parameter(&name).is_some() {
-            return None;
-        }
-        self.parameters.push((name, value));
-        Some(())
-    }
 }
 
 /// What is left of a line.
@@ -121,7 +115,7 @@ impl Reader<'_> {
             && self.skip_equals()
             && let Some(value) = self.value()
         {
-            return challenge.add(name, value);
+            return challenge.add(&name, value);
         }
         self.0 = here;
         self.token68()
@@ -215,14 +209,13 @@ mod tests {
 
     use super::*;
 
-    fn challenges(line: &str) -> Option<Vec<(String, Vec<(String, String)>)>> {
-        let challenges = read(&HeaderValue::from_bytes(line.as_bytes()).unwrap())?;
-        Some(challenges.into_iter().map(|challenge| (challenge.scheme, challenge.parameters)).collect())
+    fn challenges(line: &str) -> Option<Vec<Challenge>> {
+        read(&HeaderValue::from_bytes(line.as_bytes()).unwrap())
     }
 
-    fn of(scheme: &str, parameters: &[(&str, &str)]) -> (String, Vec<(String, String)>) {
+    fn of(scheme: &str, parameters: &[(&str, &str)]) -> Challenge {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        (scheme.to_owned(), parameters.iter().map(owned).collect())
+        Challenge { scheme: scheme.to_owned(), parameters: parameters.iter().map(owned).collect() }
     }
 
     fn refused(lines: &[&str]) -> Option<Refusal> {
@@ -366,7 +359,7 @@ mod tests {
             let escaped = values.iter().map(|value| value.replace('\\', "\\\\").replace('"', "\\\""));
             let line: Vec<String> = escaped.enumerate().map(|(n, value)| format!("p{n}=\"{value}\"")).collect();
             let parameters = values.iter().enumerate().map(|(n, value)| (format!("p{n}"), value.clone())).collect();
-            prop_assert_eq!(challenges(&format!("Bearer {}", line.join(", "))), Some(vec![("Bearer".to_owned(), parameters)]));
+            prop_assert_eq!(challenges(&format!("Bearer {}", line.join(", "))), Some(vec![Challenge { scheme: "Bearer".to_owned(), parameters }]));
         }
     }
 }

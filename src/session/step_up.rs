@@ -4,6 +4,8 @@
 //! says what to ask for and nothing else: the session that goes on is the one whose cookie comes back with the login, so a link that
 //! was made for one person is, in the browser of another, a login that asks for more.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::login_attempts::LIFE;
@@ -31,10 +33,14 @@ impl Sessions {
 
     /// The value of `step_up` in a login link that leads this session to where it meets `demand`: base64url, good for an hour.
     pub(crate) fn step_up(&self, user: &UserSession, mut demand: Demand) -> Secret<String> {
-        // A session never becomes weaker, so a login that is only to be recent has to be as strong as the last.
-        if demand.acr_values.is_empty() {
-            demand.acr_values =
-                user.acr().filter(|acr| self.provider.rank(acr).is_some()).map(str::to_owned).into_iter().collect();
+        // A session never becomes weaker, so a login that would leave it weaker is not worth asking for.
+        if let Some(acr) = user.acr()
+            && let Some(rank) = self.provider.rank(acr)
+        {
+            demand.acr_values.retain(|wanted| self.provider.rank(wanted).is_none_or(|wanted| wanted >= rank));
+            if demand.acr_values.is_empty() {
+                demand.acr_values.push(acr.to_owned());
+            }
         }
         let max_age_seconds = demand.max_age.map(|age| age.as_secs());
         let step_up = StepUp { acr_values: demand.acr_values, max_age_seconds, made_at: self.now() };
@@ -46,7 +52,7 @@ impl Sessions {
     pub(crate) fn read_step_up(&self, value: &str) -> Option<Demand> {
         let plain = self.store.open_cookie(PLACE, value)?;
         let StepUp { acr_values, max_age_seconds, made_at } = serde_json::from_slice(plain.expose()).ok()?;
-        let max_age = max_age_seconds.map(std::time::Duration::from_secs);
+        let max_age = max_age_seconds.map(Duration::from_secs);
         (self.now().since(made_at) < LIFE).then_some(Demand { acr_values, max_age })
     }
 }

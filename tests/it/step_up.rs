@@ -190,7 +190,8 @@ async fn who_does_not_say_when_somebody_logged_in_said_too_long_ago() {
 
 #[tokio::test]
 async fn a_login_that_is_only_to_be_recent_is_as_strong_as_the_last() {
-    let app = ordered().route("path = '/api'\nmax_auth_age = '5m'").start().await;
+    let route = format!("path = '/api'\nmin_acr = '{PASSWORD}'\nmax_auth_age = '5m'");
+    let app = ordered().route(&route).start().await;
     let mut browser = app.logged_in("alice").await;
     let login_url = demanded(&mut browser, VAULT).await;
     step_up(&mut browser, &login_url, "/").await;
@@ -221,13 +222,14 @@ async fn a_login_weaker_than_was_asked_for_is_refused_and_the_session_stays() {
 async fn a_step_up_never_makes_a_session_weaker() {
     let app = ordered().start().await;
     let mut browser = app.logged_in("alice").await;
-    let login_url = demanded(&mut browser, VAULT).await;
-    step_up(&mut browser, &login_url, "/").await;
+    let recent = demanded(&mut browser, &upstream::saying("max_age=\"300\"")).await;
+    let stronger = demanded(&mut browser, VAULT).await;
+    step_up(&mut browser, &stronger, "/").await;
     let before = browser.session().cloned();
     app.provider.end_sso_sessions();
     app.clock.advance(MINUTE);
-    let login_url = demanded(&mut browser, &upstream::saying(&format!("acr_values=\"{PASSWORD}\""))).await;
-    let page = step_up(&mut browser, &login_url, "/").await;
+    // Made before the session became stronger, so it asks for the password only.
+    let page = step_up(&mut browser, &recent, "/").await;
     assert_eq!((page.status, page.page_slug().as_str()), (StatusCode::FORBIDDEN, "login-refused"));
     assert_eq!(browser.session().cloned(), before);
     assert!(passes(&mut browser, VAULT).await);

@@ -19,7 +19,7 @@ use crate::session::{
 };
 use crate::store::{Claimed, Digest};
 
-/// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "Six walks".
+/// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "The walks".
 pub(super) async fn finish(
     frontend: &Frontend,
     session: SessionRef,
