@@ -15,9 +15,9 @@ use crate::metric;
 use crate::oidc::{self, AuthorizationResponse, ResponseReason};
 use crate::routes::{login, see_other, see_other_here};
 use crate::session::{
-    Attempt, Device, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo,
+    Attempt, Device, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo, UserSession,
 };
-use crate::store::{Claimed, Digest};
+use crate::store::{Claimed, Digest, SessionId};
 
 /// Ends a login: the request is ours and carries what this browser has. See `docs/architecture.md`, "The walks".
 pub(super) async fn finish(
@@ -161,11 +161,16 @@ impl Callback<'_> {
         if let Some(tokens) = displaced {
             frontend.revoke_detached(tokens);
         }
-        let life = if user.is_remembered() { Life::For(user.ends_at().since(frontend.now())) } else { Life::Browser };
-        let cookies = frontend.cookies();
         let mut answer = see_other_here(frontend, &self.destination(attempt)).map_err(Failed::over)?;
-        answer.headers_mut().append(header::SET_COOKIE, cookies.set(cookies.session_name(), &id.cookie_value(), life));
+        answer.headers_mut().append(header::SET_COOKIE, self.session_cookie(id, &user));
         Ok(answer)
+    }
+
+    fn session_cookie(&self, id: SessionId, user: &UserSession) -> HeaderValue {
+        let left = user.ends_at().since(self.frontend.now());
+        let life = if user.is_remembered() { Life::For(left) } else { Life::Browser };
+        let cookies = self.frontend.cookies();
+        cookies.set(cookies.session_name(), &id.cookie_value(), life)
     }
 
     /// Whether the session that lives is answer enough: somebody logged in after this login began, and the login asked for nothing
