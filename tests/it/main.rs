@@ -29,6 +29,7 @@ mod session;
 mod sessions_command;
 mod step_up;
 mod store_outage;
+mod stores;
 mod streams;
 mod transcript;
 mod what_ends_what;

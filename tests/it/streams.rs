@@ -8,14 +8,14 @@ use axum::extract::Request;
 use axum::routing::any;
 use cloakroom::store::{FlakyBackend, MemoryBackend, Outage};
 use http::{Method, StatusCode, header};
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Browser, TestApp};
+use crate::support::{Browser, TestApp, WebSocket, web_socket};
 
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_mins(30);
@@ -64,48 +64,48 @@ impl Stream {
 }
 
 /// Both ends of a WebSocket through the app.
-struct WebSocket {
-    browser: TcpStream,
+struct Ends {
+    browser: WebSocket,
     upstream: TokioIo<Upgraded>,
 }
 
-/// The answer to the key `k`.
-const ACCEPT: &str = "cai0HFWL7DEHZkyHxdyv1Pn3R6M=";
+/// A WebSocket that an upstream was asked for.
+struct Asked {
+    agree: oneshot::Sender<()>,
+    upgrade: OnUpgrade,
+}
 
-/// An app with an upstream that agrees to WebSockets and leaves them to the test.
-async fn with_websockets() -> (TestApp, mpsc::UnboundedReceiver<TokioIo<Upgraded>>) {
-    let (opened, sockets) = mpsc::unbounded_channel();
+/// An app with an upstream that agrees to WebSockets when the test does, and leaves them to it.
+async fn with_websockets() -> (TestApp, mpsc::UnboundedReceiver<Asked>) {
+    let (asked, asking) = mpsc::unbounded_channel();
     let handler = move |mut request: Request| {
-        let opened = opened.clone();
+        let (agree, agreed) = oneshot::channel();
+        let sent = asked.send(Asked { agree, upgrade: hyper::upgrade::on(&mut request) });
         async move {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move { opened.send(TokioIo::new(upgrade.await.unwrap())) });
-            let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", ACCEPT)];
-            (StatusCode::SWITCHING_PROTOCOLS, headers)
+            sent.unwrap();
+            agreed.await.unwrap();
+            web_socket::agreed()
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(handler))).await });
-    (TestApp::with().route(&format!("path = '/api'\nupstream = '{upstream}'")).start().await, sockets)
+    (TestApp::with().route(&format!("path = '/api'\nupstream = '{upstream}'")).start().await, asking)
 }
 
-impl WebSocket {
-    async fn open(browser: &Browser, sockets: &mut mpsc::UnboundedReceiver<TokioIo<Upgraded>>) -> Self {
-        let (host, port) = (browser.home.host_str().unwrap(), browser.home.port().unwrap());
-        let mut stream = TcpStream::connect((host, port)).await.unwrap();
-        let cookies = browser.cookies.header(&browser.home, true).unwrap();
-        let request = format!(
-            "GET /api/ws HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: http://{host}:{port}\r\nCookie: {cookies}\r\n\
-             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-        let mut opened = Self { browser: stream, upstream: sockets.recv().await.unwrap() };
+impl Asked {
+    async fn agree(self) -> TokioIo<Upgraded> {
+        self.agree.send(()).unwrap();
+        TokioIo::new(self.upgrade.await.unwrap())
+    }
+}
+
+impl Ends {
+    async fn open(browser: &Browser, asking: &mut mpsc::UnboundedReceiver<Asked>) -> Self {
+        let mut browser = WebSocket::ask_for(browser, "/api/ws").await;
+        let upstream = asking.recv().await.unwrap().agree().await;
+        browser.opens().await;
+        let mut opened = Self { browser, upstream };
         opened.carries(b"\x81\x02hi").await;
         opened
     }
@@ -113,22 +113,11 @@ impl WebSocket {
     /// Passes bytes on from the upstream.
     async fn carries(&mut self, bytes: &[u8]) {
         self.upstream.write_all(bytes).await.unwrap();
-        let mut come = vec![0; bytes.len()];
-        timeout(PATIENCE, self.browser.read_exact(&mut come)).await.expect("it comes").unwrap();
-        assert_eq!(come, bytes);
+        self.browser.reads(bytes).await;
     }
 
-    /// What the browser reads until the end.
-    async fn rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        // A reset is an end, too.
-        let _ = timeout(PATIENCE, self.browser.read_to_end(&mut rest)).await.expect("it ends");
-        rest
-    }
-
-    async fn closes_with(mut self, code: u16) {
-        let [high, low] = code.to_be_bytes();
-        assert_eq!(self.rest().await, [0x88, 2, high, low]);
+    async fn close_with(mut self, code: u16) {
+        self.browser.closes_with(code).await;
         self.upstream_is_closed().await;
     }
 
@@ -242,89 +231,87 @@ async fn short_answers_look_at_the_store_once() {
 
 #[tokio::test]
 async fn a_websocket_of_an_ended_session_closes_with_4401() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
-    let socket = WebSocket::open(&browser, &mut sockets).await;
-    let mut other = WebSocket::open(&app.logged_in("bob").await, &mut sockets).await;
+    let socket = Ends::open(&browser, &mut asking).await;
+    let mut other = Ends::open(&app.logged_in("bob").await, &mut asking).await;
     let ended = Instant::now();
     browser.fetch(Method::POST, "/bff/logout").await;
-    socket.closes_with(4401).await;
+    socket.close_with(4401).await;
     assert!(ended.elapsed() < SECOND);
     other.carries(b"\x82\x01x").await;
 }
 
 #[tokio::test]
 async fn a_websocket_is_closed_between_two_frames() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
-    let mut socket = WebSocket::open(&browser, &mut sockets).await;
+    let mut socket = Ends::open(&browser, &mut asking).await;
     let frame = [b"\x82\x7f\0\0\0\0\0\0\x30\0".as_slice(), &[7; 0x3000]].concat();
     socket.carries(&frame[..0x1000]).await;
     browser.fetch(Method::POST, "/bff/logout").await;
-    let WebSocket { browser: mut page, mut upstream } = socket;
+    let Ends { browser: mut page, mut upstream } = socket;
     // The frame, and the next one behind it.
     let rest = [&frame[0x1000..], b"\x81\x02no"].concat();
     let sending = tokio::spawn(async move {
         let _ = upstream.write_all(&rest).await;
         upstream
     });
-    let mut come = Vec::new();
-    timeout(PATIENCE, page.read_to_end(&mut come)).await.expect("it ends").unwrap();
-    assert_eq!(come, [&frame[0x1000..], b"\x88\x02\x11\x31"].concat());
+    assert_eq!(page.rest().await, [&frame[0x1000..], b"\x88\x02\x11\x31"].concat());
     drop(sending);
 }
 
 #[tokio::test]
 async fn a_frame_that_does_not_end_does_not_keep_a_websocket_open() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
-    let mut socket = WebSocket::open(&browser, &mut sockets).await;
+    let mut socket = Ends::open(&browser, &mut asking).await;
     socket.carries(b"\x82\x7e\xff\xffbegun").await;
     let ended = Instant::now();
     browser.fetch(Method::POST, "/bff/logout").await;
-    assert_eq!(socket.rest().await, [0_u8; 0]);
+    assert_eq!(socket.browser.rest().await, [0_u8; 0]);
     assert!(ended.elapsed() < SECOND);
     socket.upstream_is_closed().await;
 }
 
 #[tokio::test]
 async fn after_the_upstreams_close_frame_there_is_no_other() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
-    let mut socket = WebSocket::open(&browser, &mut sockets).await;
+    let mut socket = Ends::open(&browser, &mut asking).await;
     socket.carries(b"\x88\x02\x03\xe8").await;
     browser.fetch(Method::POST, "/bff/logout").await;
-    assert_eq!(socket.rest().await, [0_u8; 0]);
+    assert_eq!(socket.browser.rest().await, [0_u8; 0]);
 }
 
 #[tokio::test]
 async fn a_websocket_ends_at_the_limit() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let browser = app.logged_in("alice").await;
-    let socket = WebSocket::open(&browser, &mut sockets).await;
+    let socket = Ends::open(&browser, &mut asking).await;
     app.clock.advance(IDLE);
-    socket.closes_with(4401).await;
+    socket.close_with(4401).await;
 }
 
 #[tokio::test]
 async fn a_replaced_sessions_websocket_has_ten_seconds() {
-    let (app, mut sockets) = with_websockets().await;
+    let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
-    let mut socket = WebSocket::open(&browser, &mut sockets).await;
+    let mut socket = Ends::open(&browser, &mut asking).await;
     app.clock.advance(SECOND);
     browser.log_in("/", "alice").await;
     app.clock.advance(9 * SECOND);
     socket.carries(b"\x81\x01x").await;
     app.clock.advance(SECOND);
-    socket.closes_with(4401).await;
+    socket.close_with(4401).await;
 }
 
 #[tokio::test]
 async fn at_shutdown_websockets_are_told_to_come_back() {
-    let (mut app, mut sockets) = with_websockets().await;
-    let socket = WebSocket::open(&app.logged_in("alice").await, &mut sockets).await;
+    let (mut app, mut asking) = with_websockets().await;
+    let socket = Ends::open(&app.logged_in("alice").await, &mut asking).await;
     app.stop().await;
-    socket.closes_with(1001).await;
+    socket.close_with(1001).await;
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
-//! Three sessions live side by side: ours, the grant that a refresh token stands for, and the provider's. What ends which of them: a
-//! row for each event, as the table at the top of `docs/architecture.md` has them.
+//! Three sessions live side by side: ours, the grant that a refresh token stands for, and the provider's. What ends which of them, and
+//! what open tabs are told: a row for each event, as the table at the top of `docs/architecture.md` has them. Every row holds on every
+//! store: those that are servers have this file in `tests/real`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +8,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
-use cloakroom::store::{self, FlakyBackend, MemoryBackend};
+use cloakroom::store::{self, Cursor, FlakyBackend, SessionBackend};
 use http::{Method, StatusCode, header};
 use url::form_urlencoded;
 
 use self::{Ours::*, ProviderSession::*, RefreshToken::*};
+use crate::stores::on_each_store;
 use crate::support::app::Setup;
-use crate::support::{Browser, TestApp};
+use crate::support::{Browser, EventSource, TestApp, WebSocket, web_socket};
 
-/// What becomes of the session that was here before the event.
+/// What becomes of the session that was here before the event, and of every stream that it has opened to an API: cut when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
     Ended,
@@ -46,8 +48,11 @@ enum ProviderSession {
     LivesOn,
 }
 
+/// What an open tab is told.
+type Tabs = &'static str;
+
 /// The right side of a row.
-type Outcome = (Ours, RefreshToken, ProviderSession);
+type Outcome = (Ours, RefreshToken, ProviderSession, Tabs);
 
 /// Alice is logged in, and something happens.
 struct World {
@@ -59,10 +64,19 @@ struct World {
     sid: String,
 }
 
+/// A tab that was open before the event.
+struct Tab {
+    browser: Browser,
+    events: EventSource,
+    socket: WebSocket,
+}
+
 impl World {
-    async fn start(setup: impl FnOnce(Setup) -> Setup) -> Self {
-        let store = Arc::new(FlakyBackend::new(Arc::new(MemoryBackend::new())));
-        let app = setup(TestApp::with().backend(store.clone())).start().await;
+    async fn start(store: Arc<dyn SessionBackend>, setup: impl FnOnce(Setup) -> Setup) -> Self {
+        let store = Arc::new(FlakyBackend::new(store));
+        let routes = format!("/api={{api}},/ws={}", web_socket::serve_echo().await);
+        let app = TestApp::with().backend(store.clone()).variable("CLOAKROOM_ROUTES", &routes);
+        let app = setup(app).start().await;
         let browser = app.logged_in("alice").await;
         let sid = app.provider.sids_of(ALICE).remove(0);
         app.clock.advance(A_MOMENT);
@@ -76,16 +90,6 @@ impl World {
     /// The newest refresh token that the provider gave.
     fn refresh_token(&self) -> Option<String> {
         self.app.provider.issued().into_iter().rfind(|issued| issued.starts_with("dev-refresh-"))
-    }
-
-    /// What was made of the session behind a tab that was open before the event.
-    async fn ours(&self, tab: &mut Browser) -> Ours {
-        if !tab.is_logged_in().await {
-            return Ended;
-        }
-        let rows = self.app.backend.scan(store::Cursor::default()).await.unwrap().rows;
-        let tag = tab.user().await["session"]["tag"].as_str().unwrap().to_owned();
-        if rows.iter().any(|row| row.key.tag() == tag) { Kept } else { Replaced }
     }
 
     async fn refresh_token_is(&mut self, before: Option<String>, ours: Ours) -> RefreshToken {
@@ -131,18 +135,93 @@ impl World {
     }
 }
 
+impl Tab {
+    async fn open(browser: &Browser) -> Self {
+        let events = EventSource::of(browser).await;
+        Self { browser: browser.tab(), events, socket: WebSocket::open(browser, "/ws").await }
+    }
+
+    /// What it is told next, apart from renewals and the time that is left. After an end there is nothing more.
+    async fn told(&mut self) -> String {
+        loop {
+            let event = self.events.next_event().await;
+            match event.name.as_str() {
+                "expiring" | "refreshed" => {}
+                "ended" => {
+                    assert_eq!(self.events.block().await, None);
+                    return format!("ended: {}", event.data["reason"].as_str().unwrap());
+                }
+                name => return name.to_owned(),
+            }
+        }
+    }
+
+    /// What was made of its session.
+    async fn ours(&mut self, app: &TestApp) -> Ours {
+        if !self.browser.is_logged_in().await {
+            return Ended;
+        }
+        let tag = self.browser.user().await["session"]["tag"].as_str().unwrap().to_owned();
+        if is_listed(app, &tag).await { Kept } else { Replaced }
+    }
+
+    /// Its stream is open as long as its session answers.
+    async fn assert_stream_follows(&mut self, ours: Ours, app: &TestApp) {
+        match ours {
+            Ended => self.socket.closes_with(4401).await,
+            Kept => self.socket.goes_on().await,
+            Replaced => {
+                self.socket.goes_on().await;
+                // Second by second: how long the old session still answers stands in its row, which may be read only now.
+                tokio::select! {
+                    () = self.socket.closes_with(4401) => {}
+                    () = app.eventually(|app| { app.clock.advance(A_SECOND); false }) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Whether the store lists this session. A replaced one that still answers is in no list.
+async fn is_listed(app: &TestApp, tag: &str) -> bool {
+    let mut next = Some(Cursor::default());
+    while let Some(at) = next {
+        let page = app.backend.scan(at).await.unwrap();
+        if page.rows.iter().any(|row| row.key.tag() == tag) {
+            return true;
+        }
+        next = page.next;
+    }
+    false
+}
+
 /// One row.
-async fn check(setup: impl FnOnce(Setup) -> Setup, event: impl AsyncFnOnce(&mut World), expected: Outcome) {
-    let mut world = World::start(setup).await;
-    let (mut tab, token) = (world.browser.tab(), world.refresh_token());
+async fn check(
+    store: Arc<dyn SessionBackend>,
+    setup: impl FnOnce(Setup) -> Setup,
+    event: impl AsyncFnOnce(&mut World),
+    expected: Outcome,
+) {
+    let mut world = World::start(store, setup).await;
+    let (mut tab, token) = (Tab::open(&world.browser).await, world.refresh_token());
     event(&mut world).await;
-    let ours = world.ours(&mut tab).await;
+    if expected.3 != NOTHING {
+        // Before anything else is asked: tabs are told without it.
+        assert_eq!(tab.told().await, expected.3);
+    }
+    let ours = tab.ours(&world.app).await;
     let provider = world.provider_session();
     if expected.1 == Revoked {
         // It happens behind the answer.
         world.app.eventually(|app| !app.calls("/revoke").is_empty()).await;
     }
-    assert_eq!((ours, world.refresh_token_is(token, ours).await, provider), expected);
+    let refresh_token = world.refresh_token_is(token, ours).await;
+    assert_eq!((ours, refresh_token, provider), (expected.0, expected.1, expected.2));
+    tab.assert_stream_follows(ours, &world.app).await;
+    if expected.3 == NOTHING {
+        world.browser.fetch(Method::POST, "/bff/logout").await;
+        assert_eq!(tab.told().await, "ended: logout", "the first that it hears");
+    }
 }
 
 fn as_it_is(setup: Setup) -> Setup {
@@ -150,8 +229,16 @@ fn as_it_is(setup: Setup) -> Setup {
 }
 
 macro_rules! table {
-    ($($event:ident: $setup:expr, $happens:expr => $ours:expr, $refresh_token:expr, $provider:expr;)*) => {
-        $(#[tokio::test] async fn $event() { check($setup, $happens, ($ours, $refresh_token, $provider)).await; })*
+    ($($event:ident: $setup:expr, $happens:expr => $ours:expr, $refresh_token:expr, $provider:expr, $tabs:expr;)*) => {
+        $(mod $event {
+            use super::*;
+
+            async fn row(store: Arc<dyn SessionBackend>) {
+                check(store, $setup, $happens, ($ours, $refresh_token, $provider, $tabs)).await;
+            }
+
+            on_each_store!(row);
+        })*
     };
 }
 
@@ -159,57 +246,57 @@ table! {
     logout: as_it_is, async |world: &mut World| {
         let answer = world.browser.fetch(Method::POST, "/bff/logout").await;
         world.browser.click(answer.json()["redirect_to"].as_str().unwrap()).await;
-    } => Ended, Revoked, Over;
+    } => Ended, Revoked, Over, "ended: logout";
 
     local_logout: as_it_is, async |world: &mut World| {
         world.browser.fetch(Method::POST, "/bff/logout?local=true").await;
-    } => Ended, Revoked, LivesOn;
+    } => Ended, Revoked, LivesOn, "ended: logout";
 
     a_new_login_of_the_same_subject: as_it_is, async |world: &mut World| {
         world.browser.log_in("/", "alice").await;
-    } => Replaced, Discarded, LivesOn;
+    } => Replaced, Discarded, LivesOn, "replaced";
 
     // The provider has one session per browser, so it is the provider that ends alice's when bob signs in.
     a_new_login_of_another_subject: as_it_is, async |world: &mut World| {
         let page = world.browser.click("/bff/login?prompt=login").await;
         world.browser.sign_in(&page, "bob").await;
         assert_eq!(world.browser.user().await["sub"], BOB);
-    } => Ended, Revoked, Over;
+    } => Ended, Revoked, Over, "ended: replaced-by-other-user";
 
     the_access_token_ran_out_and_there_is_no_refresh_token: |setup| setup.variable("CLOAKROOM_SCOPES", "openid profile"), async |world: &mut World| {
         world.app.clock.advance(Duration::from_mins(5));
         assert_eq!(world.browser.fetch(Method::GET, "/api/x").await.problem(), "session-expired");
-    } => Kept, Nothing, LivesOn;
+    } => Kept, Nothing, LivesOn, "token-expired";
 
     idle_limit: as_it_is, async |world: &mut World| {
         world.app.clock.advance(Duration::from_mins(30));
-    } => Ended, Discarded, LivesOn;
+    } => Ended, Discarded, LivesOn, "ended: expired";
 
     absolute_limit: |setup| setup.variable("CLOAKROOM__SESSION__ABSOLUTE", "40m"), async |world: &mut World| {
         world.app.clock.advance(Duration::from_mins(20));
         assert!(world.browser.is_logged_in().await);
         world.app.clock.advance(Duration::from_mins(20));
-    } => Ended, Discarded, LivesOn;
+    } => Ended, Discarded, LivesOn, "ended: expired";
 
     back_channel_logout: as_it_is, async |world: &mut World| {
         world.app.provider.log_out(ALICE).await;
-    } => Ended, Discarded, Over;
+    } => Ended, Discarded, Over, "ended: provider-logout";
 
     a_refresh_answered_invalid_grant: as_it_is, async |world: &mut World| {
         world.revoke_elsewhere().await;
         world.app.clock.advance(ALMOST_OVER);
         assert_eq!(world.call().await, StatusCode::UNAUTHORIZED);
-    } => Ended, Gone, LivesOn;
+    } => Ended, Gone, LivesOn, "ended: refresh-refused";
 
     an_answer_to_a_refresh_lost: as_it_is, async |world: &mut World| {
         world.app.provider.faults().set_times(Fault::Endpoint(Endpoint::Token, Outage::AnswerLost), 1);
         world.app.clock.advance(ALMOST_OVER);
         assert_eq!(world.call().await, StatusCode::UNAUTHORIZED);
-    } => Ended, Gone, LivesOn;
+    } => Ended, Gone, LivesOn, "ended: refresh-lost";
 
     too_many_sessions_of_a_subject: |setup| setup.variable("CLOAKROOM__SESSION__MAX_PER_SUBJECT", "1"), async |world: &mut World| {
         world.app.logged_in("alice").await;
-    } => Ended, Discarded, LivesOn;
+    } => Ended, Discarded, LivesOn, "ended: limit";
 
     an_outage_of_the_provider: as_it_is, async |world: &mut World| {
         world.app.provider.stop().await;
@@ -218,17 +305,20 @@ table! {
         world.app.provider.start_again().await.unwrap();
         world.app.clock.advance(Duration::from_mins(1));
         assert_eq!(world.call().await, StatusCode::OK);
-    } => Kept, Renews, LivesOn;
+    } => Kept, Renews, LivesOn, NOTHING;
 
     an_outage_of_the_store: as_it_is, async |world: &mut World| {
         world.store.set(store::Outage::Unavailable);
         assert_eq!(world.call().await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(EventSource::open(&world.browser, &[]).await.status, StatusCode::SERVICE_UNAVAILABLE);
         world.store.set(store::Outage::None);
-    } => Kept, Renews, LivesOn;
+    } => Kept, Renews, LivesOn, NOTHING;
 }
 
 const ALICE: &str = "248289761001";
 const BOB: &str = "813347290552";
+const NOTHING: Tabs = "nothing";
+const A_SECOND: Duration = Duration::from_secs(1);
 /// A login that began after the session did is a new one.
 const A_MOMENT: Duration = Duration::from_secs(5);
 /// Of the life of an access token.

@@ -16,7 +16,13 @@ mod redis;
 mod replicas;
 mod soak;
 mod stores;
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, unused_imports, clippy::unwrap_used, reason = "shared with tests that need no neighbours")]
+mod support;
 mod upstream;
+#[path = "../it/what_ends_what.rs"]
+#[expect(clippy::unwrap_used, reason = "shared with tests that need no neighbours")]
+mod what_ends_what;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::LazyLock;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -34,30 +34,38 @@ impl EventSource {
     /// The same at another address of the site.
     pub(crate) async fn open_at(browser: &Browser, url: &str, headers: &[(&str, &str)]) -> Self {
         let home = browser.at("/");
+        Self::connect(&browser.http, url, home.authority(), browser.cookies.header(&home, true).as_deref(), headers)
+            .await
+    }
+
+    /// The same for any browser at `host` that has these cookies.
+    pub(crate) async fn connect(
+        http: &reqwest::Client,
+        url: &str,
+        host: &str,
+        cookies: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Self {
         let mut sent = HeaderMap::new();
         // What Chromium sends.
-        for (name, value) in [
-            ("host", format!("{}:{}", home.host_str().unwrap(), home.port().unwrap()).as_str()),
+        let own = [
+            ("host", host),
             ("accept", "text/event-stream"),
             ("cache-control", "no-cache"),
             ("sec-fetch-site", "same-origin"),
             ("sec-fetch-mode", "cors"),
             ("sec-fetch-dest", "empty"),
-        ] {
-            sent.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
-        }
-        if let Some(cookies) = browser.cookies.header(&home, true) {
-            sent.insert(header::COOKIE, HeaderValue::try_from(cookies).unwrap());
-        }
-        for (name, value) in headers {
-            let name = HeaderName::try_from(*name).unwrap();
+        ];
+        let cookies = cookies.map(|cookies| ("cookie", cookies));
+        for (name, value) in own.into_iter().chain(cookies).chain(headers.iter().copied()) {
+            let name = HeaderName::try_from(name).unwrap();
             if value.is_empty() {
                 sent.remove(name);
             } else {
-                sent.insert(name, HeaderValue::try_from(*value).unwrap());
+                sent.insert(name, HeaderValue::try_from(value).unwrap());
             }
         }
-        let answer = browser.http.get(url).headers(sent).send().await.unwrap();
+        let answer = http.get(url).headers(sent).send().await.unwrap();
         Self { status: answer.status(), headers: answer.headers().clone(), answer, text: String::new() }
     }
 

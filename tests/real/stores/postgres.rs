@@ -24,12 +24,12 @@ const LIMIT: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_mins(1);
 
 async fn fresh() -> (Arc<dyn SessionBackend>, ()) {
-    (open(&Postgres::shared().schema().await).await, ())
+    (crate::stores::postgres().await, ())
 }
 
 cloakroom::store_suite!(fresh);
 
-async fn open(url: &str) -> Arc<PostgresBackend> {
+pub(super) async fn open(url: &str) -> Arc<PostgresBackend> {
     // On a busy machine a statement may take longer than operators would want.
     Arc::new(PostgresBackend::open(url, Duration::from_secs(20)).await.expect("the store opens"))
 }

@@ -11,7 +11,7 @@ mod lives;
 mod outages;
 mod sharing;
 
-async fn open(url: &str) -> Arc<dyn SessionBackend> {
+pub(super) async fn open(url: &str) -> Arc<dyn SessionBackend> {
     Arc::new(RedisBackend::open(url, 0).await.expect("the store opens"))
 }
 
@@ -19,7 +19,7 @@ mod server {
     use super::*;
 
     async fn fresh() -> (Arc<dyn SessionBackend>, ()) {
-        (open(&crate::redis::shared().url()).await, ())
+        (crate::stores::redis().await, ())
     }
 
     cloakroom::store_suite!(fresh);
