@@ -243,6 +243,18 @@ async fn a_websocket_of_an_ended_session_closes_with_4401() {
 }
 
 #[tokio::test]
+async fn a_websocket_whose_session_ends_while_it_opens_is_told_so() {
+    let (app, mut asking) = with_websockets().await;
+    let mut browser = app.logged_in("alice").await;
+    let mut opening = WebSocket::ask_for(&browser, "/api/ws").await;
+    let asked = asking.recv().await.unwrap();
+    browser.fetch(Method::POST, "/bff/logout").await;
+    let upstream = asked.agree().await;
+    opening.opens().await;
+    Ends { browser: opening, upstream }.close_with(4401).await;
+}
+
+#[tokio::test]
 async fn a_websocket_is_closed_between_two_frames() {
     let (app, mut asking) = with_websockets().await;
     let mut browser = app.logged_in("alice").await;
