@@ -89,6 +89,11 @@ async fn a_token_that_breaks_a_rule_ends_nothing() {
     let no_key_helps = why(Signed(IdTokenReason::Algorithm));
     assert_refused(&app, &no_key_helps, Some(FORM), form(&signed(LogoutSignature::Unsigned).to_jwt())).await;
     assert!(browser.is_logged_in().await);
+    // Nor is a login kept from coming to life that a logout of now would end.
+    app.provider.faults().clear_all();
+    app.clock.advance(Duration::from_secs(1));
+    browser.log_in("/", "alice").await;
+    assert!(browser.is_logged_in().await);
 }
 
 #[tokio::test]
