@@ -53,7 +53,8 @@ impl Browser {
     pub(crate) async fn try_log_in(&mut self, user: &str, return_to: &str) -> reqwest::Result<Page> {
         let return_to: String = form_urlencoded::byte_serialize(return_to.as_bytes()).collect();
         let page = self.try_open(&format!("/bff/login?return_to={return_to}")).await?;
-        self.answer_forms(page, &[("login", user), ("password", "any will do")]).await
+        // One provider asks for `login` and takes any password, the other for `username` and takes that as password.
+        self.answer_forms(page, &[("login", user), ("username", user), ("password", user)]).await
     }
 
     /// Logs out by the page's `fetch` and follows the handle to the provider, which asks, and back.
@@ -229,6 +230,11 @@ impl Browser {
     /// Every cookie value, code, state and handle that passed through this browser.
     pub(crate) fn secrets_seen(&self) -> &[String] {
         &self.secrets
+    }
+
+    /// Every cookie that the frontend gets.
+    pub(crate) fn cookies(&self) -> String {
+        self.cookie_header(self.frontend(), true).to_str().expect("cookies are ASCII").to_owned()
     }
 
     /// The cookie that holds our session.

@@ -34,7 +34,8 @@ impl Cloakroom {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut process = Process::start(
-            serve(url, provider, upstream, folder.path())
+            among(url, provider, upstream, folder.path())
+                .arg("serve")
                 .env("CLOAKROOM_LISTEN", address.to_string())
                 .env("CLOAKROOM_ADMIN_LISTEN", admin.to_string())
                 .env("CLOAKROOM_STORE", "sqlite:sessions.db")
@@ -88,11 +89,10 @@ pub(crate) fn assets() -> TempDir {
     folder
 }
 
-/// `serve` in `folder` with its neighbours, and without addresses, store and key.
-pub(crate) fn serve(url: &str, provider: &Provider, upstream: &Upstream, folder: &Path) -> Command {
+/// The program in `folder` with its neighbours, and without addresses, store, key and anything to do.
+pub(crate) fn among(url: &str, provider: &Provider, upstream: &Upstream, folder: &Path) -> Command {
     let mut command = program();
     command
-        .arg("serve")
         .current_dir(folder)
         .env("CLOAKROOM_URL", url)
         .env("CLOAKROOM_ISSUER", &provider.issuer)

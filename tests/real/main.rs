@@ -6,7 +6,6 @@
 mod backchannel_logout;
 mod browser;
 mod cloakroom;
-mod events;
 mod gate;
 mod idp;
 mod postgres;

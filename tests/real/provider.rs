@@ -1,21 +1,24 @@
-//! `provider.mjs` as a process: started, asked what it saw, stopped, started again.
+//! A provider: `provider.mjs` as a process, started, asked what it saw, stopped, started again; or the development provider.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use cloakroom::demo::idp::{DevClient, DevProvider, DevProviderOptions, USERS};
 use http::header;
 use serde_json::Value;
-use url::form_urlencoded;
+use tokio::net::TcpListener;
+use url::{Url, form_urlencoded};
 
 use crate::browser::client;
 use crate::process::Process;
 use crate::{LIMIT, POLL, eventually, free_port};
 
-/// What the provider knows of its client, and how it behaves.
+/// What the provider is, what it knows of its client, and how it behaves.
 #[derive(Clone)]
 pub(crate) struct Settings {
+    pub(crate) software: Software,
     pub(crate) client_id: String,
     /// What Cloakroom is given.
     pub(crate) client_secret: String,
@@ -34,6 +37,15 @@ pub(crate) struct Settings {
     pub(crate) tells_of_logouts: Option<Tells>,
 }
 
+/// Who made it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Software {
+    /// npm `oidc-provider`. Lets everybody in, by any name.
+    OidcProvider,
+    /// Ours, which is not told more of how to behave than its client and [`Tells`]. It cannot be asked for events.
+    Development,
+}
+
 /// Whom its logout tokens name.
 #[derive(Clone, Copy)]
 pub(crate) enum Tells {
@@ -48,6 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         let secret = "s3cr%t+:/&?= ~\"x".to_owned();
         Self {
+            software: Software::OidcProvider,
             client_id: "shop:one+two%".to_owned(),
             client_secret: secret.clone(),
             secret_at_the_provider: secret,
@@ -61,13 +74,18 @@ impl Default for Settings {
     }
 }
 
-/// npm `oidc-provider` at a fixed port of its own, up or down.
+/// A provider at a fixed port of its own, up or down.
 pub(crate) struct Provider {
     pub(crate) settings: Settings,
     pub(crate) issuer: String,
     client_url: String,
     port: u16,
-    process: Option<Process>,
+    running: Option<Running>,
+}
+
+enum Running {
+    Process(Process),
+    Development { _runs: DevProvider },
 }
 
 impl Provider {
@@ -75,12 +93,15 @@ impl Provider {
     pub(crate) fn down(settings: Settings, client_url: &str) -> Self {
         let port = free_port();
         let issuer = format!("http://127.0.0.1:{port}");
-        Self { settings, issuer, client_url: client_url.to_owned(), port, process: None }
+        Self { settings, issuer, client_url: client_url.to_owned(), port, running: None }
     }
 
-    /// The same, reached through something else at `address`.
+    /// The same, reached through something else at `address`. The development provider takes its name from where it listens, and
+    /// nothing can stand before it.
     pub(crate) fn behind(mut self, address: SocketAddr) -> Self {
-        self.issuer = format!("http://{address}");
+        if self.settings.software == Software::OidcProvider {
+            self.issuer = format!("http://{address}");
+        }
         self
     }
 
@@ -90,13 +111,35 @@ impl Provider {
     }
 
     pub(crate) async fn come_up(&mut self) {
+        match self.settings.software {
+            Software::OidcProvider => self.start_process().await,
+            Software::Development => {
+                let listener = TcpListener::bind(self.address()).await.expect("the port is ours");
+                let options = DevProviderOptions { clients: vec![self.client()], ..DevProviderOptions::default() };
+                self.running = Some(Running::Development { _runs: DevProvider::start(listener, options) });
+            }
+        }
+    }
+
+    fn client(&self) -> DevClient {
+        let at = |path| Url::parse(&format!("{}/bff/{path}", self.client_url)).expect("a URL");
+        let Settings { client_id, secret_at_the_provider: secret, .. } = &self.settings;
+        let mut client = DevClient::new(client_id, secret, &at("callback"), &at("logged-out"));
+        if let Some(tells) = self.settings.tells_of_logouts {
+            client = client.told_of_logouts_at(&at("backchannel-logout"));
+            client.backchannel_logout_session_required = matches!(tells, Tells::Sid);
+        }
+        client
+    }
+
+    async fn start_process(&mut self) {
         // Now and then a Node that starts beside others never says a word; the next one does.
         for _ in 0..STARTS {
             let mut process = Process::start(&mut self.command());
             let (lines, started) = (process.lines().clone(), Instant::now());
             while started.elapsed() < LIMIT / 2 {
                 if events(&lines.all()).any(|event| event["event"] == "ready") {
-                    self.process = Some(process);
+                    self.running = Some(Running::Process(process));
                     return;
                 }
                 assert!(!process.is_over(), "the provider ends (`npm ci` in tests/real?):\n{}", lines.all().join("\n"));
@@ -132,13 +175,27 @@ impl Provider {
 
     /// Ends it; its port answers nobody.
     pub(crate) fn go_down(&mut self) {
-        self.process = None;
+        self.running = None;
+    }
+
+    /// The `sub` of who logs in by this name.
+    pub(crate) fn subject<'a>(&self, user: &'a str) -> &'a str {
+        match self.settings.software {
+            Software::OidcProvider => user,
+            Software::Development => USERS.iter().find(|known| known.username == user).expect("it knows them").subject,
+        }
+    }
+
+    /// Where people log out at the provider itself.
+    pub(crate) fn end_session_url(&self) -> String {
+        let path = if self.settings.software == Software::OidcProvider { "session/end" } else { "end_session" };
+        format!("{}/{path}", self.issuer)
     }
 
     /// Everything of this kind since it came up.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
-        let lines = self.process.as_ref().expect("the provider is up").lines().all();
-        events(&lines).filter(|event| event["event"] == kind).collect()
+        let Some(Running::Process(process)) = &self.running else { panic!("no process is up that could tell") };
+        events(&process.lines().all()).filter(|event| event["event"] == kind).collect()
     }
 
     /// Waits until there are `count` events of this kind and says them.

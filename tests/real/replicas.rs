@@ -3,6 +3,7 @@
 //! Replicas are processes of the built program; between them and the provider, and between them and the store, there are gates
 //! where a test can hold, lose, slow and refuse what passes.
 
+mod endings;
 mod killed;
 pub(crate) mod load;
 mod logout;
@@ -34,6 +35,10 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    endings: every_end_is_told_at_the_other_replica,
+        every_end_is_told_at_the_other_replica_with_the_development_provider,
+        the_absolute_limit_is_told_when_it_is_reached,
+        the_absolute_limit_is_told_when_it_is_reached_with_the_development_provider;
     storms: a_thousand_parallel_calls_at_expiry_make_one_refresh, a_refresh_outlives_the_clients_that_wanted_it;
     killed: a_replica_killed_before_it_asked_costs_nobody_the_session,
         a_replica_killed_with_the_answer_under_way_costs_that_session_alone,

@@ -1,16 +1,18 @@
-//! An API that remembers who called it lately and with what, and can be held.
+//! An API that remembers who called it lately and with what, can be held, and agrees to WebSockets.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::routing::any;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use crate::eventually;
+use crate::support::web_socket;
 
-/// A server below `/v1` that answers everything with `{}`; `/v1/held` waits until [`Upstream::release`].
+/// A server below `/v1` that answers everything with `{}`; `/v1/held` waits until [`Upstream::release`], `/v1/ws` is a WebSocket.
 pub(crate) struct Upstream {
     pub(crate) url: String,
     seen: Arc<Seen>,
@@ -34,7 +36,7 @@ impl Upstream {
         let seen = Arc::new(Seen { calls: Mutex::default(), gate: Semaphore::new(0) });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}/v1", listener.local_addr().expect("it is bound"));
-        let app = Router::new().fallback(answer).with_state(Arc::clone(&seen));
+        let app = Router::new().route("/v1/ws", any(web_socket::echo)).fallback(answer).with_state(Arc::clone(&seen));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, seen }
     }

@@ -1,7 +1,7 @@
 //! Several processes of the program over one store, with one provider and one API.
 
 use std::net::SocketAddr;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -29,7 +29,11 @@ pub(crate) struct World {
     url: String,
     key: String,
     folder: TempDir,
+    variables: Variables,
 }
+
+/// How replicas are configured beside what they all have in common.
+pub(crate) type Variables = &'static [(&'static str, &'static str)];
 
 /// One process of the program.
 pub(crate) struct Replica {
@@ -47,6 +51,11 @@ impl World {
 
     /// The same over a store that a test has chosen.
     pub(crate) async fn over(store: Store, count: usize, settings: Settings) -> Self {
+        Self::configured(store, count, settings, &[]).await
+    }
+
+    /// The same with replicas that a test has configured.
+    pub(crate) async fn configured(store: Store, count: usize, settings: Settings, variables: Variables) -> Self {
         let (url, upstream) = (cloakroom::free_url(), Upstream::start().await);
         let provider = Provider::down(settings, &url);
         let token_gate = TokenGate::before(provider.address()).await;
@@ -54,27 +63,39 @@ impl World {
         let mut provider = provider.behind(provider_gate.address);
         provider.come_up().await;
         let (key, folder) = (cloakroom::keygen(), cloakroom::assets());
+        let replicas = Vec::new();
         let mut world =
-            Self { replicas: Vec::new(), provider, provider_gate, token_gate, store, upstream, url, key, folder };
-        for _ in 0..count {
-            let replica = world.another_replica().await;
-            world.replicas.push(replica);
+            Self { replicas, provider, provider_gate, token_gate, store, upstream, url, key, folder, variables };
+        // Where the provider looks for its client.
+        let public = world.url.replace("http://localhost", "127.0.0.1");
+        world.replicas.push(world.replica_at(&public).await);
+        while world.replicas.len() < count {
+            world.replicas.push(world.another_replica().await);
         }
         world
     }
 
     /// One more process over the same store, at an address of its own.
     pub(crate) async fn another_replica(&self) -> Replica {
-        let mut command = cloakroom::serve(&self.url, &self.provider, &self.upstream, self.folder.path());
+        self.replica_at("127.0.0.1:0").await
+    }
+
+    async fn replica_at(&self, listen: &str) -> Replica {
+        Replica::ready(Process::start(self.program().arg("serve").env("CLOAKROOM_LISTEN", listen))).await
+    }
+
+    /// The program as the replicas are configured, with nothing to do yet.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = cloakroom::among(&self.url, &self.provider, &self.upstream, self.folder.path());
         command
-            .env("CLOAKROOM_LISTEN", "127.0.0.1:0")
             .env("CLOAKROOM_ADMIN_LISTEN", "127.0.0.1:0")
             .env("CLOAKROOM_STORE", &self.store.url)
             .env("CLOAKROOM_KEY", &self.key)
             .env("CLOAKROOM_LOG_LEVEL", "cloakroom=debug,info")
             .env("CLOAKROOM__STORE__LEASE", seconds(LEASE))
-            .env("CLOAKROOM__PROVIDERS__DEFAULT__TIMEOUT", seconds(PROVIDER_TIMEOUT));
-        Replica::ready(Process::start(&mut command)).await
+            .env("CLOAKROOM__PROVIDERS__DEFAULT__TIMEOUT", seconds(PROVIDER_TIMEOUT))
+            .envs(self.variables.iter().copied());
+        command
     }
 
     /// A browser that is logged in by the first replica.
@@ -87,7 +108,7 @@ impl World {
         let mut browser = Browser::new(&self.url);
         browser.go_through(self.replicas[replica].address);
         browser.log_in(user, "/").await;
-        assert_eq!(browser.user().await["sub"], user);
+        assert_eq!(browser.user().await["sub"], self.provider.subject(user));
         browser
     }
 
