@@ -15,7 +15,7 @@ use url::form_urlencoded;
 use self::{Ours::*, ProviderSession::*, RefreshToken::*};
 use crate::stores::on_each_store;
 use crate::support::app::Setup;
-use crate::support::{Browser, EventSource, TestApp, WebSocket, web_socket};
+use crate::support::{Browser, EventSource, TestApp, WebSocket, client, web_socket};
 
 /// What becomes of the session that was here before the event, and of every stream that it has opened to an API: cut when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl World {
     /// A call to the provider in our client's name.
     async fn ask_provider(&self, path: &str, fields: &[(&str, &str)]) -> StatusCode {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = crate::support::client().post(format!("{}{path}", self.app.provider.issuer()));
+        let request = client().post(format!("{}{path}", self.app.provider.issuer()));
         let basic = format!("Basic {}", STANDARD.encode("shop:a+secret+of+the+shop"));
         let request = request.header(header::AUTHORIZATION, basic);
         let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -161,7 +161,7 @@ impl Tab {
         if !self.browser.is_logged_in().await {
             return Ended;
         }
-        let tag = self.browser.user().await["session"]["tag"].as_str().unwrap().to_owned();
+        let tag = tag(&mut self.browser).await;
         if is_listed(app, &tag).await { Kept } else { Replaced }
     }
 
@@ -180,6 +180,10 @@ impl Tab {
             }
         }
     }
+}
+
+async fn tag(browser: &mut Browser) -> String {
+    browser.user().await["session"]["tag"].as_str().unwrap().to_owned()
 }
 
 /// Whether the store lists this session. A replaced one that still answers is in no list.
@@ -282,6 +286,15 @@ table! {
         world.app.provider.log_out(ALICE).await;
     } => Ended, Discarded, Over, "ended: provider-logout";
 
+    front_channel_logout: |setup| setup.variable("CLOAKROOM__FRONTENDS__DEFAULT__FRONTCHANNEL_LOGOUT", "true"), async |world: &mut World| {
+        let who = [("iss", world.app.provider.issuer()), ("sid", &world.sid)];
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(who).finish();
+        world.app.provider.end_sso_sessions();
+        // In a frame of the provider's page, which our cookie does not reach.
+        let frame = client().get(format!("{}/bff/frontchannel-logout?{query}", world.app.url)).send().await;
+        assert_eq!(frame.unwrap().status(), StatusCode::OK);
+    } => Ended, Discarded, Over, "ended: provider-logout";
+
     a_refresh_answered_invalid_grant: as_it_is, async |world: &mut World| {
         world.revoke_elsewhere().await;
         world.app.clock.advance(ALMOST_OVER);
@@ -293,6 +306,19 @@ table! {
         world.app.clock.advance(ALMOST_OVER);
         assert_eq!(world.call().await, StatusCode::UNAUTHORIZED);
     } => Ended, Gone, LivesOn, "ended: refresh-lost";
+
+    ended_from_another_device: as_it_is, async |world: &mut World| {
+        let tag = tag(&mut world.browser).await;
+        let mut elsewhere = world.app.logged_in("alice").await;
+        let answer = elsewhere.fetch(Method::DELETE, &format!("/bff/sessions/{tag}")).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    } => Ended, Discarded, LivesOn, "ended: by-user";
+
+    ended_with_all_others: as_it_is, async |world: &mut World| {
+        let mut elsewhere = world.app.logged_in("alice").await;
+        let answer = elsewhere.fetch(Method::DELETE, "/bff/sessions?others=true").await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    } => Ended, Discarded, LivesOn, "ended: by-user";
 
     too_many_sessions_of_a_subject: |setup| setup.variable("CLOAKROOM__SESSION__MAX_PER_SUBJECT", "1"), async |world: &mut World| {
         world.app.logged_in("alice").await;

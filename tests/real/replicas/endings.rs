@@ -19,6 +19,7 @@ struct Scene {
     browser: Browser,
     events: EventSource,
     socket: WebSocket,
+    tag: String,
     /// When the session ends if nobody ends it: by the end of this second since 1970.
     ends_in: i64,
 }
@@ -35,7 +36,7 @@ impl Scene {
         socket.opens().await;
         socket.goes_on().await;
         assert!(world.call(&browser.fetcher(), 1).await.is_good());
-        Self { world, browser, events, socket, ends_in }
+        Self { world, browser, events, socket, tag: session.id, ends_in }
     }
 
     /// The session has just ended, for this reason: its page knows from a signal, since it asks by itself only once in a minute and
@@ -62,6 +63,13 @@ impl Scene {
         let answer = here.send("POST", "/bff/logout?local=true").await.expect("a logout is answered");
         assert_eq!(answer.status, StatusCode::OK);
         self.told("logout").await
+    }
+
+    async fn end_from_another_browser(self) -> World {
+        let elsewhere = self.world.logged_in("alice").await;
+        let answer = elsewhere.fetch("DELETE", &format!("/bff/sessions/{}", self.tag)).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        self.told("by-user").await
     }
 
     async fn log_out_at_the_provider(mut self) -> World {
@@ -96,6 +104,7 @@ pub(super) async fn every_end_is_told_at_the_other_replica_with_the_development_
 async fn every_end_is_told(kind: Kind, software: Software) {
     let world = world(kind, software, &[]).await;
     let world = Scene::set(world).await.log_out().await;
+    let world = Scene::set(world).await.end_from_another_browser().await;
     let world = Scene::set(world).await.end_by_an_operator().await;
     Scene::set(world).await.log_out_at_the_provider().await;
 }
