@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
 use cloakroom::store::{self, Cursor, FlakyBackend, SessionBackend};
-use http::{Method, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
+use tower::ServiceExt as _;
 use url::form_urlencoded;
 
 use self::{Ours::*, ProviderSession::*, RefreshToken::*};
@@ -320,6 +322,13 @@ table! {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
     } => Ended, Discarded, LivesOn, "ended: by-user";
 
+    ended_by_an_operator: |setup| setup.variable("CLOAKROOM_ADMIN_TOKEN", ADMIN_TOKEN), async |world: &mut World| {
+        let request = Request::delete(format!("/sessions?sub={ALICE}")).header(header::HOST, "localhost");
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {ADMIN_TOKEN}")).body(Body::empty());
+        let Ok(answer) = world.app.admin_router().oneshot(request.unwrap()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    } => Ended, Discarded, LivesOn, "ended: admin";
+
     too_many_sessions_of_a_subject: |setup| setup.variable("CLOAKROOM__SESSION__MAX_PER_SUBJECT", "1"), async |world: &mut World| {
         world.app.logged_in("alice").await;
     } => Ended, Discarded, LivesOn, "ended: limit";
@@ -343,6 +352,7 @@ table! {
 
 const ALICE: &str = "248289761001";
 const BOB: &str = "813347290552";
+const ADMIN_TOKEN: &str = "an-admin-token-of-many-characters";
 const NOTHING: Tabs = "nothing";
 const A_SECOND: Duration = Duration::from_secs(1);
 /// A login that began after the session did is a new one.

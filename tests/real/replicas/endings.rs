@@ -78,6 +78,12 @@ impl Scene {
     }
 
     async fn end_by_an_operator(self) -> World {
+        let ended = self.world.replicas[0].end_sessions_of(self.world.provider.subject("alice"), ADMIN_TOKEN).await;
+        assert_eq!(ended, 1);
+        self.told("admin").await
+    }
+
+    async fn end_by_a_command(self) -> World {
         let mut command = self.world.program();
         command.args(["sessions", "end", "--sub", self.world.provider.subject("alice")]);
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
@@ -102,10 +108,11 @@ pub(super) async fn every_end_is_told_at_the_other_replica_with_the_development_
 }
 
 async fn every_end_is_told(kind: Kind, software: Software) {
-    let world = world(kind, software, &[]).await;
+    let world = world(kind, software, &[("CLOAKROOM_ADMIN_TOKEN", ADMIN_TOKEN)]).await;
     let world = Scene::set(world).await.log_out().await;
     let world = Scene::set(world).await.end_from_another_browser().await;
     let world = Scene::set(world).await.end_by_an_operator().await;
+    let world = Scene::set(world).await.end_by_a_command().await;
     Scene::set(world).await.log_out_at_the_provider().await;
 }
 
@@ -150,5 +157,6 @@ async fn a_second() {
     }
 }
 
+const ADMIN_TOKEN: &str = "an-admin-token-of-many-characters";
 /// Longer than it takes to log in and open a page.
 const LIMIT: &str = "6s";

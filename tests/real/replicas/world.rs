@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::load::Answer;
@@ -192,7 +193,7 @@ impl World {
     /// No refresh token came twice, and none was refused.
     pub(crate) fn assert_nothing_refused(&self) {
         for kind in ["grant-refused", "reuse-allowed", "broken"] {
-            assert_eq!(self.provider.events(kind), [] as [serde_json::Value; 0], "{}", self.logs());
+            assert_eq!(self.provider.events(kind), [] as [Value; 0], "{}", self.logs());
         }
     }
 }
@@ -213,6 +214,14 @@ impl Replica {
     async fn metrics(&self) -> String {
         let answer = client().get(format!("http://{}/metrics", self.admin)).send().await.expect("it is there");
         answer.text().await.expect("metrics are text")
+    }
+
+    /// What an operator asks of it; how many there were.
+    pub(crate) async fn end_sessions_of(&self, subject: &str, admin_token: &str) -> u64 {
+        let url = format!("http://{}/sessions?sub={subject}", self.admin);
+        let answer = client().delete(url).bearer_auth(admin_token).send().await.expect("it is there");
+        let told: Value = serde_json::from_str(&answer.text().await.expect("it is text")).expect("it is JSON");
+        told["ended"].as_u64().unwrap_or_else(|| panic!("{told}"))
     }
 
     pub(crate) fn id(&self) -> u32 {
