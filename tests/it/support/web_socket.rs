@@ -99,10 +99,12 @@ pub(crate) async fn echo(mut request: Request) -> Response {
 
 /// The answer that makes two connections one.
 pub(crate) fn agreed() -> Response {
-    let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", "x")];
+    let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", ACCEPT)];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
+/// The answer to the key `k`.
+const ACCEPT: &str = "cai0HFWL7DEHZkyHxdyv1Pn3R6M=";
 /// A whole text frame.
 const FRAME: &[u8] = b"\x81\x02hi";
 const PATIENCE: Duration = Duration::from_secs(5);
