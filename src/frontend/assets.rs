@@ -15,7 +15,8 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
 
 use self::directory::Directory;
-use self::response::{Body, BodyError, File, InMemory};
+pub(crate) use self::response::InMemory;
+use self::response::{Body, BodyError, File};
 use super::{AssetsOptions, EmbeddedFile};
 use crate::proxy::{self, Client, ForwardContext, Route};
 use crate::tokens::Grant;

@@ -10,7 +10,7 @@ use http::HeaderName;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-pub(crate) use assets::{ALLOW as ASSETS_ALLOW, Assets, Error as AssetsError, Refusal as AssetsRefusal};
+pub(crate) use assets::{ALLOW as ASSETS_ALLOW, Assets, Error as AssetsError, InMemory, Refusal as AssetsRefusal};
 pub(crate) use select::{FrontendTable, Selected};
 
 use crate::clock::Timestamp;

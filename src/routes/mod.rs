@@ -10,6 +10,7 @@ mod health;
 mod logged_out;
 mod login;
 mod logout;
+mod module;
 mod problems;
 mod sessions;
 mod user;
@@ -55,6 +56,8 @@ pub(crate) fn frontend(
         .route(&format!("{base}/sessions/{{tag}}"), only("DELETE", delete(sessions::delete)))
         .route(&format!("{base}/logout"), only("GET, POST", get(logout::get).post(logout::post)))
         .route(&format!("{base}/backchannel-logout"), only("POST", post(backchannel_logout::post)))
+        .route(&format!("{base}/cloakroom.js"), module::script(&frontend.options().csrf_header))
+        .route(&format!("{base}/cloakroom.d.ts"), module::types())
         .route(&format!("{base}/logged-out"), only("GET, HEAD", get(logged_out::get)))
         .route(&format!("{base}/problems/{{slug}}"), only("GET, HEAD", get(problems::get)))
         .route(base, axum::routing::any(nothing))

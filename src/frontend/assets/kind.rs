@@ -2,6 +2,9 @@
 
 /// The media type of a file, by its extension. `None` for those that no page is built from.
 pub(super) fn of(name: &str) -> Option<&'static str> {
+    if name.ends_with(".d.ts") {
+        return Some("text/plain; charset=utf-8");
+    }
     let (_, extension) = name.rsplit_once('.')?;
     let kind = match extension.to_ascii_lowercase().as_str() {
         "html" | "htm" => HTML,

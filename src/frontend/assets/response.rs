@@ -44,7 +44,7 @@ pub(super) struct File {
 
 /// A small file, known by its content: its time says nothing where builds are reproducible and all files have the same one.
 #[derive(Clone, Debug)]
-pub(super) struct InMemory {
+pub(crate) struct InMemory {
     bytes: Bytes,
     etag: HeaderValue,
 }
@@ -57,13 +57,18 @@ enum Content {
 
 impl InMemory {
     /// Reads the content once, for its digest.
-    pub(super) fn new(bytes: Bytes) -> Self {
+    pub(crate) fn new(bytes: Bytes) -> Self {
         let mut etag = "\"".to_owned();
         for byte in &digest::digest(&digest::SHA256, &bytes).as_ref()[..16] {
             let _ = write!(etag, "{byte:02x}");
         }
         etag.push('"');
         Self { bytes, etag: HeaderValue::try_from(etag).expect("hex digits in quotes are header text") }
+    }
+
+    /// The answer with it to a GET or HEAD; see [`of`].
+    pub(crate) fn answer(&self, name: &str, method: &Method, asked: &HeaderMap) -> Response<Body> {
+        of(name, self.clone().into(), method, asked)
     }
 }
 
