@@ -108,7 +108,8 @@ async function readable(response) {
   const headers = await response.allHeaders();
   // A script never sees where a navigation was sent on to, nor a Set-Cookie.
   for (const hidden of ['location', 'set-cookie', 'refresh']) delete headers[hidden];
-  // Redirects have no body, and the body of a page that was left meanwhile is gone.
-  const body = await response.text().catch(() => '');
+  // Redirects have no body, the body of a page that was left meanwhile is gone, and that of our events has no end.
+  const isEndless = new URL(response.url()).pathname === '/bff/events';
+  const body = isEndless ? '' : await response.text().catch(() => '');
   return { url: response.url(), text: JSON.stringify(headers) + body };
 }

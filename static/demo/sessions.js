@@ -1,0 +1,63 @@
+// The view with one's own sessions, and what this tab has heard.
+import { endOtherSessions, endSession, sessions } from "/bff/cloakroom.js";
+import { $, element, time } from "./page.js";
+import { paper } from "./ticket.js";
+
+const KEPT = 8;
+
+/** Asks for the list; an empty one while nobody is logged in. */
+export async function listSessions(isLoggedIn) {
+  $("sessions-empty").hidden = isLoggedIn;
+  $("sessions").hidden = $("end-others").hidden = !isLoggedIn;
+  if (!isLoggedIn) return $("sessions").replaceChildren();
+  try {
+    const own = await sessions();
+    own.sort((a, b) => b.current - a.current || b.last_seen_at.localeCompare(a.last_seen_at));
+    $("sessions").replaceChildren(...own.map(row));
+    $("end-others").disabled = own.length < 2;
+  } catch (error) {
+    $("sessions-status").textContent = `The list cannot be had: ${error.message}`;
+  }
+}
+
+function row({ tag, device, current, created_at: created, last_seen_at: seen }) {
+  const name = device ?? "A browser that does not say what it is";
+  const stub = element("span", { text: tag.slice(0, 4), className: "chip" });
+  stub.dataset.paper = paper(tag);
+  const title = element("b", { text: name });
+  const about = element("p", {}, title);
+  if (current) about.append(" ", element("span", { text: "this browser", className: "badge" }));
+  const times = element("p", { className: "fine" }, "since ", time(created), ", last seen ", time(seen));
+  const item = element("li", {}, stub, element("div", {}, about, times));
+  if (!current) item.append(endButton(tag, name));
+  return item;
+}
+
+function endButton(tag, name) {
+  const button = element("button", { text: "End", className: "button quiet" });
+  button.type = "button";
+  button.setAttribute("aria-label", `End the session ${tag.slice(0, 4)} on ${name}`);
+  button.addEventListener("click", () => end(() => endSession(tag), "The session is over, wherever it was open."));
+  return button;
+}
+
+async function end(ending, text) {
+  try {
+    await ending();
+    $("sessions-status").textContent = text;
+  } catch (error) {
+    $("sessions-status").textContent = error.message;
+  }
+  await listSessions(true);
+}
+
+/** Writes down an event. */
+export function hear({ type, ...data }) {
+  const detail = data.reason ?? (data.expires_in !== undefined ? `${data.expires_in} s left` : "");
+  const now = new Date().toLocaleTimeString();
+  const item = element("li", {}, element("span", { text: now }), " ", element("b", { text: type }), " ", detail);
+  $("heard").prepend(item);
+  while ($("heard").children.length > KEPT) $("heard").lastChild.remove();
+}
+
+$("end-others").addEventListener("click", () => end(endOtherSessions, "All others are over."));
