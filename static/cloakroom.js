@@ -94,7 +94,7 @@ export function beforeLogin(handler) {
 async function refused(response) {
   if (!response.headers.get("content-type")?.startsWith("application/problem+json")) return;
   const problem = await response.clone().json().catch(() => null);
-  if (!NEEDS_LOGIN.test(problem?.type) || typeof problem.login_url !== "string") return;
+  if (!NEEDS_LOGIN.test(problem?.type) || !problem.login_url) return;
   try {
     stepUp(problem.login_url);
   } catch {
@@ -117,8 +117,8 @@ async function leadToLogin(problem) {
 
 // --- the session's events ----------------------------------------------------------------------------------------------------
 //
-// The tab that holds the lock leads: it alone has a stream, and passes on what comes. The others ask it to look again. What the
-// stream says first is compared with what this tab knows, so an end that nobody heard is told then.
+// The tab that holds the lock leads: it alone has a stream, and passes on what comes. The others ask it to look again. Whoever
+// opens a stream says which session was the last one, and is first told what became of it; so no end goes unheard.
 
 const listeners = new Set();
 let known; // the session's tag; null: there is none; undefined: not known
@@ -146,6 +146,7 @@ export function onSession(listener) {
 
 function told(event) {
   if (event.type === "session") {
+    // This tab was away. It may have been somebody else's.
     if (known && known !== event.tag) tellAll({ type: "ended", reason: "unknown" });
     known = event.tag;
   } else if (event.type === "ended") {
@@ -244,13 +245,16 @@ function reopen(delay = 0) {
 function connect() {
   source?.close();
   openedAt = performance.now();
-  const stream = (source = new EventSource(`${BASE}/events`));
+  const stream = (source = new EventSource(`${BASE}/events${known ? `?last_event_id=${known}` : ""}`));
+  let first;
+  stream.onopen = () => (first = true);
   for (const type of EVENTS) {
     stream.addEventListener(type, ({ data }) => {
       failures = 0;
       if (type === "ended" || type === "replaced") stream.close();
-      // The cookie of the login that replaced it may be on its way.
-      if (type === "replaced") reopen(jitter(1000));
+      // There may be another session, or its cookie on the way.
+      if (type === "replaced" || (type === "ended" && first && known)) reopen(jitter(1000));
+      first = false;
       spread({ type, ...JSON.parse(data) });
     });
   }

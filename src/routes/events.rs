@@ -2,7 +2,8 @@
 //!
 //! Browsers come back by themselves when a stream breaks off, and show no status code to the page: so what a page must know is an
 //! event, also that there is no session. Every event carries the session's tag as its id. A browser that comes back names it in
-//! `Last-Event-ID`, and if its session is another one by now, the page is first told what became of the old one.
+//! `Last-Event-ID`, and if its session is another one by now, the page is first told what became of the old one. A page that opens a
+//! new stream cannot set that header and says `?last_event_id=`.
 
 use std::convert::Infallible;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::logout::parameter;
 use super::user::Session;
 use crate::Error;
 use crate::clock::Timestamp;
@@ -38,7 +40,8 @@ pub(super) async fn get(
     parts: Parts,
 ) -> Result<Response, Error> {
     Class::Headerless.check(&parts.headers, frontend.proof())?;
-    let last = last_tag(&parts.headers);
+    let asked = parameter(parts.uri.query(), "last_event_id");
+    let last = last_tag(&parts.headers).or_else(|| asked.as_deref().and_then(tag));
     let Some(id) = session.0 else {
         return Ok(answer(Body::from(ended(last.and_then(|tag| frontend.sessions().why_ended(tag))))));
     };
@@ -114,7 +117,10 @@ fn missed(frontend: &Frontend, now: &Loaded, tag: &str) -> Option<Bytes> {
 
 /// The tag in `Last-Event-ID`, if it is one.
 fn last_tag(headers: &HeaderMap) -> Option<&str> {
-    let tag = headers.get("last-event-id")?.to_str().ok()?;
+    tag(headers.get("last-event-id")?.to_str().ok()?)
+}
+
+fn tag(tag: &str) -> Option<&str> {
     (tag.len() == 16 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(tag)
 }
 

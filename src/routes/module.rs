@@ -23,7 +23,10 @@ pub(super) fn types() -> MethodRouter<Frontend> {
 /// Browsers keep it, and ask each time whether it is still the same.
 fn file(name: &'static str, content: String) -> MethodRouter<Frontend> {
     let file = InMemory::new(content.into());
-    only("GET, HEAD", get(async move |method: Method, headers: HeaderMap| file.answer(name, &method, &headers).map(Body::new)))
+    only(
+        "GET, HEAD",
+        get(async move |method: Method, headers: HeaderMap| file.answer(name, &method, &headers).map(Body::new)),
+    )
 }
 
 /// A header's name is a token (RFC 9110 §5.6.2): it holds neither quotation mark nor backslash.

@@ -5,6 +5,9 @@ import { defineConfig } from '@playwright/test';
 // Nothing may leave the machine; *.localhost is loopback by definition and another site than localhost.
 const offline = '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost';
 
+const wire = ['wire.spec.mjs', 'streams.spec.mjs'];
+const frames = ['frontchannel.spec.mjs'];
+
 export default defineConfig({
   testDir: '.',
   outputDir: '../../build/e2e',
@@ -19,9 +22,9 @@ export default defineConfig({
     trace: 'retain-on-failure',
   },
   projects: [
-    { name: 'demo', use: { worldName: 'demo' }, testIgnore: ['wire.spec.mjs', 'frontchannel.spec.mjs'] },
-    { name: 'frontchannel', use: { worldName: 'frontchannel' }, testMatch: 'frontchannel.spec.mjs' },
-    { name: 'https', use: { worldName: 'https' }, testIgnore: ['wire.spec.mjs', 'frontchannel.spec.mjs', 'look.spec.mjs'] },
-    { name: 'http', use: { worldName: 'http' }, testMatch: 'wire.spec.mjs' },
+    { name: 'demo', use: { worldName: 'demo' }, testIgnore: [...wire, ...frames] },
+    { name: 'frontchannel', use: { worldName: 'frontchannel' }, testMatch: frames },
+    { name: 'https', use: { worldName: 'https' }, testIgnore: [...wire, ...frames, 'look.spec.mjs', 'stepup.spec.mjs'] },
+    { name: 'http', use: { worldName: 'http' }, testMatch: wire },
   ],
 });

@@ -111,7 +111,7 @@ async fn an_answer_that_removes_a_cookie_is_kept_by_no_cache() {
     let app = TestApp::start().await;
     let (port, junk) = (app.url.rsplit(':').next().unwrap(), "x".repeat(3000));
     let cookies: Vec<_> = (0..3).map(|slot| format!("cloakroom-{port}-login.{slot}={junk}")).collect();
-    for path in ["/", "/app.js", "/bff/problems/internal"] {
+    for path in ["/", "/app.js", "/bff/cloakroom.js", "/bff/problems/internal"] {
         let headers = [("cookie", cookies.join("; "))];
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = app.browser().fetch_with(Method::GET, path, &headers, Vec::new()).await;

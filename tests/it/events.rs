@@ -261,6 +261,11 @@ async fn who_comes_back_after_the_end_is_told_why() {
     assert_eq!(EventSource::open(&other_tab, &[]).await.ended().await, "logout");
     assert_eq!(EventSource::open(&browser, &[("last-event-id", &tag)]).await.ended().await, "logout");
     assert_eq!(EventSource::open(&browser, &[("last-event-id", "0123456789abcdef")]).await.ended().await, "unknown");
+    // A page that opens a new stream cannot set the header.
+    let by_query = browser.at(&format!("/bff/events?last_event_id={tag}"));
+    assert_eq!(EventSource::open_at(&browser, by_query.as_str(), &[]).await.ended().await, "logout");
+    let header_wins = [("last-event-id", "0123456789abcdef")];
+    assert_eq!(EventSource::open_at(&browser, by_query.as_str(), &header_wins).await.ended().await, "unknown");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod layers;
 mod login;
 mod logout;
 mod metrics;
+mod module;
 mod own_sessions;
 mod provider_outage;
 mod refresh;

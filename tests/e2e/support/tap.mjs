@@ -5,7 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export class Tap {
   seen = [];
+  // Requests whose answers have not ended.
+  open = [];
   #holds = [];
+  #refusals = [];
+  #words = [];
   #delay = () => 0;
 
   // Listens on `port` and passes everything to `target`, both on 127.0.0.1.
@@ -26,6 +30,23 @@ export class Tap {
     return hold;
   }
 
+  // Answers requests for which `chosen` is true with a bare status, until what it returns is called.
+  refuse(chosen, status) {
+    const refusal = { chosen, status };
+    this.#refusals.push(refusal);
+    return () => { this.#refusals = this.#refusals.filter((other) => other !== refusal); };
+  }
+
+  // Breaks off answers that are under way.
+  cut(chosen) {
+    for (const { answer } of this.open.filter(chosen)) answer.destroy();
+  }
+
+  // Puts words at the end of the first piece of the next answer.
+  tell(chosen, words) {
+    this.#words.push({ chosen, words });
+  }
+
   // Makes the line slow: `milliseconds(request)` each way, until called again.
   slow(milliseconds) {
     this.#delay = milliseconds;
@@ -33,6 +54,11 @@ export class Tap {
 
   async #pass(incoming, answer, target) {
     this.seen.push({ method: incoming.method, url: incoming.url, headers: incoming.headers });
+    const entry = { url: incoming.url, answer };
+    this.open.push(entry);
+    answer.on('close', () => { this.open = this.open.filter((other) => other !== entry); });
+    const refusal = this.#refusals.find(({ chosen }) => chosen(incoming));
+    if (refusal) return answer.writeHead(refusal.status).end();
     const index = this.#holds.findIndex((hold) => hold.chosen(incoming));
     if (index >= 0) {
       const [hold] = this.#holds.splice(index, 1);
@@ -45,8 +71,15 @@ export class Tap {
     const onward = send({ host: '127.0.0.1', port: target, method, path, headers, setHost: false }, async (back) => {
       await sleep(delay);
       answer.writeHead(back.statusCode, back.rawHeaders);
+      const word = this.#words.findIndex(({ chosen }) => chosen(incoming));
+      if (word >= 0) {
+        const [{ words }] = this.#words.splice(word, 1);
+        back.once('data', () => answer.write(words));
+      }
+      back.on('error', () => answer.destroy());
       back.pipe(answer);
     });
+    answer.on('close', () => onward.destroy());
     onward.on('error', () => answer.destroy());
     incoming.pipe(onward);
   }

@@ -75,11 +75,15 @@ async function startServe(name, start, started) {
   started.push(() => api.close());
   const config = configuration({ listen, admin, url, issuer, api: api.address().port, tls });
   writeFileSync(join(folder, 'cloakroom.toml'), config);
-  const process = start(program(), ['serve'], { cwd: folder, env: bareEnvironment() });
-  await eventually('the program is ready', () => {
-    if (process.failure || process.child.exitCode !== null) throw new Error(`it does not start:\n${process.lines.join('\n')}`);
-    return fetch(`http://127.0.0.1:${admin}/readyz`).then((answer) => answer.ok, () => false);
-  });
+  let process;
+  const serve = async () => {
+    process = start(program(), ['serve'], { cwd: folder, env: bareEnvironment() });
+    await eventually('the program is ready', () => {
+      if (process.failure || process.child.exitCode !== null) throw new Error(`it does not start:\n${process.lines.join('\n')}`);
+      return fetch(`http://127.0.0.1:${admin}/readyz`).then((answer) => answer.ok, () => false);
+    });
+  };
+  await serve();
   const tap = tls ? undefined : await Tap.start(urlPort, listen);
   if (tap) started.push(() => tap.stop());
   return {
@@ -91,6 +95,11 @@ async function startServe(name, start, started) {
     sessionCookie: tls ? '__Host-Http-cloakroom' : `cloakroom-${urlPort}`,
     // Every token the provider has given to the program.
     issued: () => events().filter(({ event }) => event === 'grant').flatMap(({ issued }) => Object.values(issued)),
+    // Ends the program and starts another one over the same store.
+    async restart() {
+      await process.stop();
+      await serve();
+    },
     rows: () => countRows(join(folder, 'sessions.db')),
     async signIn(page, user) {
       await page.getByPlaceholder('Enter any login').fill(user);
