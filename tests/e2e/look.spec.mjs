@@ -1,5 +1,6 @@
 // How the demo looks, for people: pictures in build/screenshots, and what a screen reader and a keyboard meet.
 import AxeBuilder from '@axe-core/playwright';
+import { endHere } from './support/module.mjs';
 import { callTheApi, expect, logInControl, logOutControl, test } from './support/test.mjs';
 
 const folder = new URL('../../build/screenshots/', import.meta.url).pathname;
@@ -34,6 +35,18 @@ for (const colorScheme of ['light', 'dark']) {
         await look('logged-in');
         await callTheApi(page);
         await look('api-called');
+        await page.goto('/#/sessions');
+        await expect(page.getByRole('log')).toContainText('session');
+        await look('sessions');
+        await page.goto('/orders?x=1#frag');
+        await page.getByLabel('Coat').fill('green, two pockets');
+        await look('order');
+        await endHere(page);
+        await expect(logInControl(page)).toBeVisible();
+        await look('ended');
+        await page.getByRole('button', { name: 'Place the order' }).click();
+        await expect(page.getByRole('dialog')).toBeVisible();
+        await look('asked');
         await context.clearCookies();
         expect((await page.goto('/bff/callback?state=unknown&code=x&hop=1')).status()).toBe(400);
         await look('login-expired');
