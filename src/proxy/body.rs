@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::bond::Bond;
+use super::client::Answer;
 use crate::session::UsedSession;
 
 /// Why a stream broke off after it had begun.
@@ -42,15 +42,15 @@ pub(crate) enum StreamError {
 /// An upstream's answer on its way to the browser.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
-    incoming: Incoming,
+    answer: Answer,
     silence: Silence,
     bond: Bond,
 }
 
 impl ResponseBody {
     /// Breaks off when `session` ends.
-    pub(super) fn new(incoming: Incoming, idle_timeout: Duration, session: Option<&UsedSession>) -> Self {
-        Self { incoming, silence: Silence::new(idle_timeout), bond: Bond::new(session) }
+    pub(super) fn new(answer: Answer, idle_timeout: Duration, session: Option<&UsedSession>) -> Self {
+        Self { answer, silence: Silence::new(idle_timeout), bond: Bond::new(session) }
     }
 }
 
@@ -63,7 +63,7 @@ impl Body for ResponseBody {
             if self.bond.poll_cut(cx).is_ready() {
                 return Poll::Ready(Some(Err(StreamError::SessionEnded)));
             }
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            let Poll::Ready(frame) = Pin::new(&mut self.answer).poll_frame(cx) else {
                 let followed_from = self.bond.followed_from();
                 match ready!(self.silence.poll_over_or_at(followed_from, cx)) {
                     Woken::Over => return Poll::Ready(Some(Err(StreamError::Stalled))),
@@ -79,11 +79,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.answer.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.answer.size_hint()
     }
 }
 

@@ -8,12 +8,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
 use tokio::time::Instant;
 
 use super::body::{Phase, RequestBody, ResponseBody, Upload};
-use super::client::Versions;
+use super::client::{Answer, CallError, Versions};
 use super::error::Error;
 use super::hops::ClientHops;
 use super::route::{Route, RouteOptions, WorkerScripts};
@@ -66,7 +64,7 @@ where
         versions = Versions::Http1;
     }
     let asked = outgoing.uri().clone();
-    let call = route.upstream.client.request(outgoing, versions);
+    let call = route.upstream.connections.call(outgoing, versions);
     let mut answer = head(call, upload.as_ref(), options).await?;
     if !headers::knows_the_coding(answer.headers()) {
         return Err(Error::UpstreamUnavailable { cause: "its answer has an unknown transfer coding".to_owned() });
@@ -81,7 +79,7 @@ where
     }
     *answer.version_mut() = Version::HTTP_11;
     answer.extensions_mut().clear();
-    Ok(answer.map(|incoming| ResponseBody::new(incoming, options.idle_timeout, context.session)))
+    Ok(answer.map(|answer| ResponseBody::new(answer, options.idle_timeout, context.session)))
 }
 
 fn check<B>(route: &Route, request: &Request<B>) -> Result<(), Error> {
@@ -141,10 +139,10 @@ fn frame(request: &mut Request<RequestBody>, declares_length: bool) {
 /// Waits for the answer's head. The route's timeout counts from the end of the upload; while a body is on its way each piece has
 /// the idle timeout.
 async fn head(
-    call: legacy::ResponseFuture,
+    call: impl Future<Output = Result<Response<Answer>, CallError>>,
     upload: Option<&Arc<Upload>>,
     options: &RouteOptions,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<Answer>, Error> {
     let mut call = pin!(call);
     let started = Instant::now();
     loop {
@@ -166,7 +164,7 @@ async fn head(
     }
 }
 
-fn broken(phase: Phase, error: &legacy::Error, options: &RouteOptions) -> Error {
+fn broken(phase: Phase, error: &CallError, options: &RouteOptions) -> Error {
     match phase {
         Phase::TooLarge => Error::BodyTooLarge { limit: options.max_body },
         Phase::Interrupted => Error::RequestInterrupted,
@@ -176,7 +174,7 @@ fn broken(phase: Phase, error: &legacy::Error, options: &RouteOptions) -> Error 
 
 /// Joins both ends of a WebSocket.
 fn switch(
-    answer: &mut Response<Incoming>,
+    answer: &mut Response<Answer>,
     handshake: Option<Handshake>,
     idle_timeout: Duration,
     context: &ForwardContext<'_>,

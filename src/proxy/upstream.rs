@@ -1,17 +1,18 @@
 //! Where a route's calls go: a fixed origin and base path that no request can leave.
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 use url::Url;
 
-use super::client::Client;
+use super::client::{Client, Origin};
 use super::path::{PathRejected, SafePath};
 
-/// An API's address and the client that reaches it.
+/// An API's address and the connections that reach it.
 pub(super) struct Upstream {
-    pub(super) client: Client,
+    pub(super) connections: Arc<Origin>,
     /// Ready for `Host`.
     pub(super) host: HeaderValue,
     /// For comparing with where a `Location` points.
@@ -59,12 +60,16 @@ impl Upstream {
             (None, _) => return Err(UpstreamError::NotHttp),
         };
         SafePath::parse(url.path()).map_err(|PathRejected| UpstreamError::Path)?;
+        let host = HeaderValue::try_from(&authority).map_err(|_| UpstreamError::NotHttp)?;
+        let authority = Authority::try_from(authority).map_err(|_| UpstreamError::NotHttp)?;
+        let address = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
+        let address = address.build().map_err(|_| UpstreamError::NotHttp)?;
         Ok(Self {
-            client: client.clone(),
-            host: HeaderValue::try_from(&authority).map_err(|_| UpstreamError::NotHttp)?,
+            connections: client.origin(address),
+            host,
             origin: url.origin(),
             scheme,
-            authority: Authority::try_from(authority).map_err(|_| UpstreamError::NotHttp)?,
+            authority,
             bare: url.path().to_owned(),
         })
     }

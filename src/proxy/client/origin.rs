@@ -1,0 +1,251 @@
+//! The connections to one origin.
+
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+use super::answer::{Answer, Lent};
+use super::connect::{Connector, Io, speaks_http2};
+use super::link::Link;
+use crate::proxy::body::RequestBody;
+
+/// Which connections a call may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// Whatever the upstream speaks.
+    Any,
+    /// HTTP/1.1, for an upgrade.
+    Http1,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// There is no connection; nothing was sent.
+    #[error("cannot connect")]
+    Connect(#[source] Box<dyn StdError + Send + Sync>),
+    /// The connection broke off before the answer's head.
+    #[error("the connection broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// Scheme and authority.
+    address: Uri,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    connector: Connector,
+    /// Counts the connectors.
+    generation: u64,
+    /// HTTP/1.1 connections that nobody uses, the youngest last.
+    idle: Vec<Idle>,
+    /// A task removes idle ones that are too old.
+    swept: bool,
+    http2: Option<http2::SendRequest<RequestBody>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    link: Box<Link>,
+    since: Instant,
+}
+
+impl Origin {
+    pub(super) fn new(address: Uri, connector: Connector) -> Self {
+        let state = State { connector, generation: 0, idle: Vec::new(), swept: false, http2: None };
+        Self { address, state: Mutex::new(state) }
+    }
+
+    pub(super) fn exchange_connector(&self, connector: Connector) {
+        let mut state = self.state();
+        state.connector = connector;
+        state.generation += 1;
+        state.idle.clear();
+        state.http2 = None;
+    }
+
+    /// Sends a request, whose target has the origin in it. Dropping the future or the answer cancels the call.
+    ///
+    /// # Errors
+    /// See [`CallError`]. A request is sent on another connection only if nothing of it has left.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+        versions: Versions,
+    ) -> Result<Response<Answer>, CallError> {
+        if versions == Versions::Http1 {
+            return self.upgrade(request).await;
+        }
+        let shared = self.state().http2.clone();
+        if let Some(sender) = shared {
+            match self.call_http2(sender, request).await {
+                Ok(answer) => return answer,
+                Err(unsent) => request = *unsent,
+            }
+        }
+        let absolute = request.uri().clone();
+        *request.uri_mut() = origin_form(&absolute);
+        while let Some(lent) = self.idle() {
+            match lent.send(request).await {
+                Ok(answer) => return answer,
+                Err(unsent) => request = *unsent,
+            }
+        }
+        let (connector, generation) = self.connector();
+        let io = connector.connect(&self.address, versions).await?;
+        if speaks_http2(&io) {
+            *request.uri_mut() = absolute;
+            let sender = self.share(io, generation).await?;
+            let unsent = self.call_http2(sender, request).await;
+            return unsent.unwrap_or_else(|_| Err(closed()));
+        }
+        let link = Box::new(Link::new(io).await.map_err(CallError::Broken)?);
+        let lent = Lent { link, origin: self.clone(), generation };
+        lent.send(request).await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Keeps a connection for the next call.
+    pub(super) fn take_back(self: Arc<Self>, lent: Lent) {
+        let mut state = self.state();
+        if lent.generation != state.generation {
+            return;
+        }
+        state.idle.push(Idle { link: lent.link, since: Instant::now() });
+        if !state.swept {
+            state.swept = true;
+            tokio::spawn(self.clone().sweep());
+        }
+    }
+
+    /// A connection for one call, which becomes another protocol.
+    async fn upgrade(&self, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
+        *request.uri_mut() = origin_form(request.uri());
+        let io = self.connector().0.connect(&self.address, Versions::Http1).await?;
+        let link = Link::new(io).await.map_err(CallError::Broken)?;
+        let answer = link.detach().send_request(request).await;
+        answer.map(|answer| answer.map(Answer::shared)).map_err(CallError::Broken)
+    }
+
+    /// The request comes back if nothing of it was sent.
+    async fn call_http2(
+        &self,
+        mut sender: http2::SendRequest<RequestBody>,
+        request: Request<RequestBody>,
+    ) -> Result<Result<Response<Answer>, CallError>, Box<Request<RequestBody>>> {
+        if sender.ready().await.is_err() {
+            self.forget_http2();
+            return Err(Box::new(request));
+        }
+        match sender.try_send_request(request).await {
+            Ok(answer) => Ok(Ok(answer.map(Answer::shared))),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => {
+                    self.forget_http2();
+                    Err(Box::new(unsent))
+                }
+                None => Ok(Err(CallError::Broken(error.into_error()))),
+            },
+        }
+    }
+
+    async fn share(&self, io: Io, generation: u64) -> Result<http2::SendRequest<RequestBody>, CallError> {
+        let handshake = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING)
+            .adaptive_window(true)
+            .handshake(io);
+        let (sender, connection) = handshake.await.map_err(CallError::Broken)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an upstream's connection broke off");
+            }
+        });
+        let mut state = self.state();
+        if generation == state.generation {
+            state.http2 = Some(sender.clone());
+        }
+        Ok(sender)
+    }
+
+    /// The youngest idle connection that is still open.
+    fn idle(self: &Arc<Self>) -> Option<Lent> {
+        loop {
+            let (idle, generation) = {
+                let mut state = self.state();
+                (state.idle.pop()?, state.generation)
+            };
+            let Idle { mut link, since } = idle;
+            if since.elapsed() < IDLE && link.is_idle() {
+                return Some(Lent { link, origin: self.clone(), generation });
+            }
+        }
+    }
+
+    /// Closes what nobody used for long, until nothing is idle.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            let mut state = self.state();
+            state.idle.retain(|idle| idle.since.elapsed() < IDLE);
+            if state.idle.is_empty() {
+                state.swept = false;
+                return;
+            }
+        }
+    }
+
+    fn connector(&self) -> (Connector, u64) {
+        let state = self.state();
+        (state.connector.clone(), state.generation)
+    }
+
+    fn forget_http2(&self) {
+        self.state().http2 = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    /// The request comes back if nothing of it was sent.
+    async fn send(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Result<Response<Answer>, CallError>, Box<Request<RequestBody>>> {
+        match self.link.send(request).await {
+            Ok(answer) => Ok(Ok(answer.map(|incoming| Answer::by(self, incoming)))),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => Err(Box::new(unsent)),
+                None => Ok(Err(CallError::Broken(error.into_error()))),
+            },
+        }
+    }
+}
+
+/// The target without its origin (RFC 9112 §3.2.1).
+fn origin_form(target: &Uri) -> Uri {
+    target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
+}
+
+fn closed() -> CallError {
+    CallError::Connect("the connection was closed as soon as it was open".into())
+}
+
+/// Shorter than the keep-alive of common servers (Node closes after 5 s): a request that meets the close on its way is lost, and
+/// may not be sent twice.
+const IDLE: Duration = Duration::from_secs(4);
+/// Finds dead HTTP/2 connections before a call waits on one.
+const HTTP2_PING: Duration = Duration::from_secs(30);
