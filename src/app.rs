@@ -1,5 +1,6 @@
 //! Puts the parts together: stores, providers, frontends, listeners, background tasks, shutdown.
 
+mod edge;
 mod reload;
 #[cfg(feature = "server")]
 mod run;
@@ -8,18 +9,15 @@ mod serve;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::extract::Request;
 use futures_util::future::join_all;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::ServiceExt as _;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use edge::{Edge, Site};
 use reload::Live;
 pub use reload::{Exchanged, ReloadError, Reloaded};
 #[cfg(feature = "server")]
@@ -34,18 +32,16 @@ pub use crate::server::SocketError;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts, Selected};
+use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts};
 use crate::guard::operator::AdminToken;
-use crate::guard::{self, access_log, forwarded, framing};
 use crate::metric::{self, Exporter};
 use crate::oidc::{ClientAuth, ClientOptions, Provider, ProviderHttp, RelyingParty};
-use crate::proxy::{self, ClientHops, Peer, RouteTable, RouteTableError, Scheme, Upgrades};
-use crate::respond::{self, RequestId, RequestKind};
+use crate::proxy::{self, RouteTable, RouteTableError, Upgrades};
 use crate::routes::{self, Operators, Readiness};
 use crate::session::{CookiePolicy, Sessions, Upkeep};
 use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend, Watching};
+use crate::tls;
 use crate::tokens::{self, AccessTokens};
-use crate::{Error, tls};
 
 /// A whole Cloakroom: every frontend with its provider, sessions and routes. Clones are the same Cloakroom: keep one to
 /// [`reload`](Self::reload) what another one serves.
@@ -125,11 +121,9 @@ impl Cloakroom {
     /// Everything the public listener answers: `/bff/*`, proxied routes and the SPA of every frontend. A request must carry its
     /// peer's address as `axum::extract::ConnectInfo<SocketAddr>` (or come through our own listener).
     pub fn router(&self) -> Router {
-        Router::new()
-            .fallback(dispatch)
-            .with_state(self.edge.clone())
-            .layer(from_fn_with_state(self.edge.voice.clone(), guard::panic::catch))
-            .layer(from_fn(access_log::log))
+        let edge = self.edge.clone();
+        let answer = move |request: Request| async move { edge.answer(edge::peer_of(&request), request).await };
+        Router::new().fallback(answer)
     }
 
     /// Everything the admin listener answers. `/sessions` is for who has `server.admin_token`, and is not there without one: that a
@@ -149,7 +143,7 @@ impl Cloakroom {
         self.stop();
         self.upgrades.close().await;
         // At the same time: each may wait long for a store that is away.
-        join_all(self.edge.frontends.iter().map(|(frontend, _)| frontend.drain())).await;
+        join_all(self.edge.frontends.iter().map(|site| site.frontend.drain())).await;
     }
 }
 
@@ -220,16 +214,21 @@ impl CloakroomBuilder {
         let admin = routes::admin(readiness, operators, config.server.hosts.clone().into(), voice.clone());
         let trusted = config.server.trusted_proxies.clone().into();
         let live = Arc::new(Live::new(keyring, &frontends, client, admin_token, config));
-        let frontends = frontends.into_iter().map(|frontend| {
-            let handlers = handlers.remove(frontend.id()).unwrap_or_default();
-            let router = routes::frontend(&frontend, &upgrades, &stopping, handlers);
-            (frontend.url().clone(), (frontend, router))
-        });
         let serving = CancellationToken::new();
+        for frontend in &frontends {
+            tokio::spawn(frontend.sessions().clone().forget_unused_until(serving.clone()));
+        }
+        let frontends = frontends.into_iter().map(|frontend| {
+            let handlers = handlers.remove(frontend.id());
+            let has_handlers = handlers.is_some();
+            let router = routes::frontend(&frontend, &upgrades, &stopping, handlers.unwrap_or_default());
+            (frontend.url().clone(), Site { frontend, router, has_handlers })
+        });
         tokio::spawn(store::sweep_until(backend.clone(), serving.clone()));
         tokio::spawn(store::show_until(backend.clone(), serving.clone()));
         tokio::spawn(serving.clone().run_until_cancelled_owned(watching.listen(backend)));
-        let edge = Edge { frontends: FrontendTable::new(frontends), trusted, voice, _serving: serving.drop_guard() };
+        let frontends = FrontendTable::new(frontends);
+        let edge = Edge { frontends, trusted, voice, upgrades: upgrades.clone(), _serving: serving.drop_guard() };
         Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, live })
     }
 }
@@ -349,54 +348,4 @@ impl<'a> Foundry<'a> {
         let same_host = |other: &&frontend::Options| other.url.origin() == options.url.origin();
         (self.config.frontends.iter().filter(same_host).count() > 1).then_some(options.id.as_str())
     }
-}
-
-/// What stands before all frontends.
-struct Edge {
-    frontends: FrontendTable<(Frontend, Router)>,
-    trusted: Arc<[ipnet::IpNet]>,
-    /// For requests that are no frontend's.
-    voice: respond::Voice,
-    /// Expired rows are removed, others are told that the store is in use, and its signals are heard, as long as anybody is served.
-    _serving: DropGuard,
-}
-
-impl fmt::Debug for Edge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.frontends.iter().map(|(frontend, _)| frontend.id())).finish()
-    }
-}
-
-/// Finds out who called and whom for, and hands the request to that frontend.
-async fn dispatch(State(edge): State<Arc<Edge>>, mut request: Request) -> Response {
-    if !proxy::knows_the_coding(request.headers()) {
-        return framing::refused();
-    }
-    let hops = match peer_of(&request) {
-        Some(peer) => forwarded::resolve(peer, &request, &edge.trusted),
-        None => return edge.refuse(Error::Internal("the listener does not say who called"), &request),
-    };
-    match edge.frontends.select(hops.host(), request.uri().path()) {
-        Selected::Frontend((_, router)) => {
-            let router = router.clone();
-            request.extensions_mut().insert::<ClientHops>(hops);
-            router.oneshot(request).await.unwrap_or_else(|never| match never {})
-        }
-        Selected::NoPath => edge.refuse(Error::RouteNotFound, &request),
-        Selected::NoHost => edge.refuse(Error::MisdirectedRequest, &request),
-    }
-}
-
-impl Edge {
-    fn refuse(&self, error: Error, request: &Request) -> Response {
-        let id = request.extensions().get::<RequestId>();
-        respond::told(error, RequestKind::of(request), &self.voice, id)
-    }
-}
-
-fn peer_of(request: &Request) -> Option<Peer> {
-    use axum::extract::ConnectInfo;
-    let of_embedder = |info: &ConnectInfo<std::net::SocketAddr>| Peer { address: info.0, scheme: Scheme::Http };
-    let extensions = request.extensions();
-    extensions.get::<Peer>().copied().or_else(|| extensions.get::<ConnectInfo<_>>().map(of_embedder))
 }

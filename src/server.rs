@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use self::listener::Accepted;
 pub use self::listener::Listener;
@@ -57,21 +59,49 @@ impl Limits {
     }
 }
 
-/// Serves `router` on `listener` until `shutdown`; then accepts nothing more, lets requests under way finish for at most
-/// `limits.drain`, and ends what is left. Every request carries its [`Peer`] as an extension, or `OverSocket`.
+/// Who sent a request, as the listener saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender {
+    /// A network.
+    Peer(Peer),
+    /// A process on this machine.
+    #[cfg(unix)]
+    OverSocket,
+}
+
+/// Who answers what comes in on a listener.
+pub(crate) trait Answer: Clone + Send + Sync + 'static {
+    /// Answers a request.
+    fn answer(self, sender: Sender, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Every request carries its [`Peer`] as an extension, or `OverSocket`.
+impl Answer for Router {
+    fn answer(self, sender: Sender, mut request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send {
+        match sender {
+            Sender::Peer(peer) => drop(request.extensions_mut().insert(peer)),
+            #[cfg(unix)]
+            Sender::OverSocket => drop(request.extensions_mut().insert(OverSocket)),
+        }
+        self.oneshot(request).map(|answer| answer.unwrap_or_else(|never| match never {}))
+    }
+}
+
+/// Has `app` answer on `listener` until `shutdown`; then accepts nothing more, lets requests under way finish for at most
+/// `limits.drain`, and ends what is left.
 ///
 /// WebSockets are not waited for: they belong to `proxy::Upgrades`. A failure to accept is logged and tried again.
 pub(crate) async fn serve(
     listener: impl Into<Listener>,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    app: impl Answer,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
     let listener = listener.into();
     let (http1, http2) = (speaks_http1(&limits), speaks_http2(&limits));
     let finish = CancellationToken::new();
-    let server = Arc::new(Server { tls, router, http1, http2, limits, finish: finish.clone() });
+    let server = Arc::new(Server { tls, app, http1, http2, limits, finish: finish.clone() });
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -99,9 +129,9 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-struct Server {
+struct Server<A> {
     tls: Option<TlsAcceptor>,
-    router: Router,
+    app: A,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: Limits,
@@ -109,13 +139,13 @@ struct Server {
     finish: CancellationToken,
 }
 
-impl Server {
+impl<A: Answer> Server<A> {
     async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr) {
         // Without it small answers wait for the client's acknowledgement; a refusal only costs that time.
         let _ = stream.set_nodelay(true);
         let stream = WriteLimit::new(stream, self.limits.write_timeout);
         let Some(tls) = &self.tls else {
-            let service = self.service(Peer { address, scheme: Scheme::Http });
+            let service = self.service(Sender::Peer(Peer { address, scheme: Scheme::Http }));
             let connection = self.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
             return self.carry(connection, http1::UpgradeableConnection::graceful_shutdown, address).await;
         };
@@ -124,7 +154,7 @@ impl Server {
             tracing::debug!(%address, "no TLS handshake");
             return;
         };
-        let service = self.service(Peer { address, scheme: Scheme::Https });
+        let service = self.service(Sender::Peer(Peer { address, scheme: Scheme::Https }));
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let connection = self.http2.serve_connection(TokioIo::new(stream), service);
             self.carry(connection, http2::Connection::graceful_shutdown, address).await;
@@ -138,7 +168,7 @@ impl Server {
     #[cfg(unix)]
     async fn local_connection(self: Arc<Self>, stream: tokio::net::UnixStream) {
         let stream = WriteLimit::new(stream, self.limits.write_timeout);
-        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(OverSocket));
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(Sender::OverSocket));
         self.carry(connection, http1::Connection::graceful_shutdown, "unix socket").await;
     }
 
@@ -160,17 +190,12 @@ impl Server {
         }
     }
 
-    /// Every request carries `peer`.
-    fn service<P: Clone + Send + Sync + 'static>(
+    fn service(
         &self,
-        peer: P,
-    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<P> {
-        let router = self.router.clone();
-        service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            // A router is always ready.
-            tower::Service::call(&mut router.clone(), request)
-        })
+        sender: Sender,
+    ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<A> {
+        let app = self.app.clone();
+        service_fn(move |request| app.clone().answer(sender, request).map(Ok))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{BuildError, Cloakroom};
+use super::{BuildError, Cloakroom, Site};
 #[cfg(unix)]
 use crate::server::SocketError;
 use crate::server::{self, Limits, Listener};
@@ -77,7 +77,7 @@ impl Cloakroom {
             stopping.cancel();
         });
         let public = async {
-            server::serve(listener, acceptor, self.router(), limits, self.stopping.clone()).await;
+            server::serve(listener, acceptor, self.edge.clone(), limits, self.stopping.clone()).await;
             self.drain().await;
             stopped.cancel();
         };
@@ -99,7 +99,7 @@ impl Cloakroom {
 
     fn announce(&self, listener: &TcpListener, admin: Option<&Listener>) {
         let listen = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
-        for (frontend, _) in self.edge.frontends.iter() {
+        for Site { frontend, .. } in self.edge.frontends.iter() {
             tracing::info!(frontend = frontend.id(), url = %frontend.url(), %listen, "serving");
         }
         if let Some(admin) = admin {

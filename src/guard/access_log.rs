@@ -3,79 +3,75 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use tracing::Level;
 
 use crate::Error;
 use crate::frontend::Frontend;
 use crate::metric;
 use crate::respond::RequestId;
-use crate::secret;
 use crate::store::SessionKey;
 
-/// What inner layers found out, for the line. Rides in the response's extensions.
-#[derive(Clone)]
-pub(crate) struct Noted {
-    pub(crate) frontend: Frontend,
-    pub(crate) session: Option<SessionKey>,
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    id: RequestId,
+    started: Instant,
+    method: Method,
+    uri: Uri,
 }
 
-/// Names the request, counts it and writes its line when the answer's head is ready.
-pub(crate) async fn log(mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id: Arc<str> = format!("{:016x}", u64::from_be_bytes(secret::random())).into();
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
-    let error = response.extensions().get::<Arc<Error>>().cloned();
-    let noted = response.extensions().get::<Noted>().cloned();
-    let status = response.status().as_u16();
-    noted.as_ref().map_or_else(|| metric::answered_nobody(status), |noted| noted.frontend.requests().answered(status));
-    write(&Line {
-        id: &id,
-        method: method.as_str(),
-        path: &path,
-        status,
-        micros: started.elapsed().as_micros(),
-        frontend: noted.as_ref().map_or("-", |noted| noted.frontend.id()),
-        session: noted.as_ref().and_then(|noted| noted.session).map(|key| key.tag()),
-        error: error.as_deref(),
-    });
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+impl Entry {
+    /// Names the request.
+    pub(crate) fn begin<B>(request: &Request<B>) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { id: RequestId::random(), started: Instant::now(), method, uri }
     }
-    response
-}
 
-struct Line<'a> {
-    id: &'a str,
-    method: &'a str,
-    path: &'a str,
-    status: u16,
-    micros: u128,
-    frontend: &'a str,
-    session: Option<String>,
-    error: Option<&'a Error>,
-}
-
-fn write(line: &Line<'_>) {
-    let Line { id, method, path, status, micros, frontend, session, error } = line;
-    let (session, slug) = (session.as_deref(), error.map(Error::slug));
-    // The cause is said here and nowhere else.
-    let cause = error.map(cause_of);
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(target: "cloakroom::access", id, method, path, status, micros, frontend, session, error = slug, cause)
-        };
+    /// The request's name.
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
     }
-    match error.map(|error| error.facts().level) {
-        Some(Level::ERROR) => line!(error),
-        Some(Level::WARN) => line!(warn),
-        Some(Level::DEBUG) => line!(debug),
-        _ => line!(info),
+
+    /// Counts the request and writes its line when the answer's head is ready. `of` is whose it was, and the session it brought.
+    pub(crate) fn end(self, mut answer: Response, of: Option<(&Frontend, Option<SessionKey>)>) -> Response {
+        let status = answer.status().as_u16();
+        match of {
+            Some((frontend, _)) => frontend.requests().answered(status),
+            None => metric::answered_nobody(status),
+        }
+        self.write(status, answer.extensions().get::<Arc<Error>>().map(|error| &**error), of);
+        if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
+            answer.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+        }
+        answer
+    }
+
+    fn write(&self, status: u16, error: Option<&Error>, of: Option<(&Frontend, Option<SessionKey>)>) {
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "cloakroom::access",
+                    id = self.id.as_str(),
+                    method = self.method.as_str(),
+                    path = self.uri.path(),
+                    status,
+                    micros = self.started.elapsed().as_micros(),
+                    frontend = of.map_or("-", |(frontend, _)| frontend.id()),
+                    session = of.and_then(|(_, session)| session).map(|key| key.tag()),
+                    error = error.map(Error::slug),
+                    // The cause is said here and nowhere else.
+                    cause = error.map(cause_of),
+                )
+            };
+        }
+        match error.map(|error| error.facts().level) {
+            Some(Level::ERROR) => line!(error),
+            Some(Level::WARN) => line!(warn),
+            Some(Level::DEBUG) => line!(debug),
+            _ => line!(info),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for UserSession {
             Err(SessionError::SerdeJson(_) | SessionError::Store(session_store::Error::Decode(_))) => {
                 let id = SessionRef::from_request_parts(parts, state).await?.0;
                 let Some(id) = id else { return Ok(None) };
-                Ok(frontend.sessions().load(id).await?.map(|loaded| loaded.user))
+                Ok(frontend.sessions().load(id).await?.map(|loaded| UserSession::clone(&loaded.user)))
             }
             Err(SessionError::Store(session_store::Error::Backend(cause) | session_store::Error::Encode(cause))) => {
                 Err(store::Error::Unavailable(cause).into())

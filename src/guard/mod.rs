@@ -1,7 +1,7 @@
 //! What every request passes, outermost first:
 //!
 //! 1. [`access_log`] — the request gets its name, and one line in the log
-//! 2. [`mod@panic`] — a panic is a 500 with that name
+//! 2. `app::edge` — a panic is a 500 with that name
 //! 3. [`framing`] — a body that is coded in a way nobody here understands is 501
 //! 4. [`forwarded`] — who really called, as far as proxies in front of us are trusted
 //! 5. `frontend::select` — which frontend, by host and path; another host is 421
@@ -20,6 +20,5 @@ pub(crate) mod forwarded;
 pub(crate) mod framing;
 pub(crate) mod headers;
 pub(crate) mod operator;
-pub(crate) mod panic;
 pub(crate) mod rate;
 pub(crate) mod session;

@@ -5,41 +5,64 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use tower_sessions::Session;
 
-use super::access_log::Noted;
 use crate::frontend::Frontend;
 use crate::session::LoginAttempts;
-use crate::store::SessionId;
+use crate::store::{SessionId, SessionKey};
 
 /// The session id a request brought, if it is one. Says nothing about whether it lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionRef(pub(crate) Option<SessionId>);
 
-/// See the module. Also removes the oldest login attempt from a browser that carries too many.
-pub(crate) async fn attach(State(frontend): State<Frontend>, mut request: Request, next: Next) -> Response {
-    let cookies = frontend.cookies();
-    let id = cookies.session(request.headers()).and_then(SessionId::parse);
-    request.extensions_mut().insert(SessionRef(id));
-    let store = frontend.sessions().store();
-    if let Some(id) = id {
-        request.extensions_mut().insert(Session::new(Some(id.into()), Arc::new(store.clone()), None));
+/// What a request brought in cookies of ours.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    session: SessionRef,
+    /// Removes the oldest login attempt from a browser that carries too many.
+    removal: Option<HeaderValue>,
+}
+
+impl Brought {
+    pub(crate) fn of(frontend: &Frontend, headers: &HeaderMap) -> Self {
+        let (cookies, store) = (frontend.cookies(), frontend.sessions().store());
+        let session = SessionRef(cookies.session(headers).and_then(SessionId::parse));
+        Self { session, removal: LoginAttempts::trim(headers, cookies, store, || frontend.now()) }
     }
-    let trimmed = LoginAttempts::of(request.headers(), cookies, store, frontend.now()).trim();
-    let mut response = next.run(request).await;
-    // A new attempt may have taken the place of the oldest one.
-    if let Some(removal) = trimmed.filter(|removal| !sets_the_same(&response, removal)) {
-        let headers = response.headers_mut();
-        headers.append(header::SET_COOKIE, removal);
-        // A file of the SPA may be for everybody; this answer is not, or a shared cache would remove everybody's cookie.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+    /// The session id.
+    pub(crate) fn id(&self) -> SessionRef {
+        self.session
     }
-    response.extensions_mut().insert(Noted { frontend, session: id.map(SessionId::key) });
-    response
+
+    /// The session's row.
+    pub(crate) fn session(&self) -> Option<SessionKey> {
+        self.session.0.map(SessionId::key)
+    }
+
+    /// Lets handlers extract it.
+    pub(crate) fn attach<B>(&self, frontend: &Frontend, request: &mut Request<B>) {
+        let extensions = request.extensions_mut();
+        extensions.insert(self.session);
+        if let Some(id) = self.session.0 {
+            let store = Arc::new(frontend.sessions().store().clone());
+            extensions.insert(Session::new(Some(id.into()), store, None));
+        }
+    }
+
+    /// Adds to an answer what the browser has to change.
+    pub(crate) fn finish(self, mut answer: Response) -> Response {
+        // A new attempt may have taken the place of the oldest one.
+        if let Some(removal) = self.removal.filter(|removal| !sets_the_same(&answer, removal)) {
+            let headers = answer.headers_mut();
+            headers.append(header::SET_COOKIE, removal);
+            // A file of the SPA may be for everybody; this answer is not, or a shared cache would remove everybody's cookie.
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        answer
+    }
 }
 
 fn sets_the_same(response: &Response, cookie: &HeaderValue) -> bool {

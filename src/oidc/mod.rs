@@ -36,4 +36,6 @@ pub(crate) use logout::{LoggedOut, LogoutToken};
 pub(crate) use provider::Provider;
 pub(crate) use relying_party::{Authenticated, RelyingParty};
 pub(crate) use response::AuthorizationResponse;
-pub(crate) use token_set::{AccessToken, TokenSet};
+#[cfg(test)]
+pub(crate) use token_set::AccessToken;
+pub(crate) use token_set::TokenSet;

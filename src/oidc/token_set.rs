@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -42,6 +43,14 @@ impl AccessToken {
         let Some(expires_at) = self.expires_at else { return false };
         let margin = (expires_at.since(self.received_at) / 5).min(Duration::from_mins(1));
         now + margin >= expires_at
+    }
+
+    /// As the value of `Authorization` (RFC 6750 §2.1), marked sensitive.
+    pub(crate) fn bearer(&self) -> HeaderValue {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.value.expose()))
+            .expect("a token response with other characters is refused");
+        value.set_sensitive(true);
+        value
     }
 
     /// Whether it has run out.

@@ -3,7 +3,7 @@
 //! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
 //! `Authorization` or `Forwarded` from them unchecked.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -45,12 +45,14 @@ pub(crate) struct ResponseBody {
     answer: Answer,
     silence: Silence,
     bond: Bond,
+    /// Why it broke off, to be told at the next poll.
+    broken: Option<hyper::Error>,
 }
 
 impl ResponseBody {
     /// Breaks off when `session` ends.
     pub(super) fn new(answer: Answer, idle_timeout: Duration, session: Option<&UsedSession>) -> Self {
-        Self { answer, silence: Silence::new(idle_timeout), bond: Bond::new(session) }
+        Self { answer, silence: Silence::new(idle_timeout), bond: Bond::new(session), broken: None }
     }
 }
 
@@ -59,6 +61,9 @@ impl Body for ResponseBody {
     type Error = StreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(StreamError::Upstream(error))));
+        }
         loop {
             if self.bond.poll_cut(cx).is_ready() {
                 return Poll::Ready(Some(Err(StreamError::SessionEnded)));
@@ -73,6 +78,12 @@ impl Body for ResponseBody {
             self.silence.end();
             match frame {
                 Some(Ok(frame)) if frame.is_trailers() => {}
+                Some(Err(error)) => {
+                    // Whoever polls sends what came before, now that there is nothing more, and asks again.
+                    self.broken = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 frame => return Poll::Ready(frame.map(|frame| frame.map_err(StreamError::Upstream))),
             }
         }
@@ -85,6 +96,29 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         self.answer.size_hint()
     }
+}
+
+/// Whether a body says that it has no length and may yet turn out to have one: HTTP/2 tells at the end (RFC 9113 §8.1.1).
+pub(super) fn claims_to_be_empty(body: &impl Body) -> bool {
+    !body.is_end_stream() && body.size_hint().exact() == Some(0)
+}
+
+/// Waits for the end of such a body: until then the request is not known to be one.
+///
+/// # Errors
+/// `Interrupted`: it has something in it, or broke off. `Stalled`.
+pub(super) async fn proved_empty<B: Body<Data = Bytes>>(body: B, idle_timeout: Duration) -> Result<(), StreamError> {
+    let mut body = pin!(body);
+    let end = async {
+        while let Some(frame) = body.frame().await {
+            let data = frame.map_err(|_| StreamError::Interrupted)?.into_data();
+            if data.is_ok_and(|data| !data.is_empty()) {
+                return Err(StreamError::Interrupted);
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(idle_timeout, end).await.unwrap_or(Err(StreamError::Stalled))
 }
 
 /// A browser's request body on its way to the upstream. Pooled clients carry one type of body, so this is it.
@@ -109,10 +143,12 @@ impl RequestBody {
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
-        if body.is_end_stream() {
+        let size = body.size_hint();
+        // A stream that was reset has ended, too.
+        if body.is_end_stream() && size.exact() == Some(0) {
             return Some((Self::Empty, None));
         }
-        if body.size_hint().lower() > max_body {
+        if size.lower() > max_body {
             return None;
         }
         let upload = Arc::new(Upload::new());

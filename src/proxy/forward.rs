@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use http_body_util::Empty;
 use tokio::time::Instant;
 
-use super::body::{Phase, RequestBody, ResponseBody, Upload};
+use super::body::{self, Phase, RequestBody, ResponseBody, Upload};
 use super::client::{Answer, CallError, Versions};
 use super::error::Error;
 use super::hops::ClientHops;
@@ -45,6 +46,24 @@ pub(crate) struct ForwardContext<'a> {
 /// Afterwards: `BodyTooLarge` (streamed), `RequestInterrupted`, `UpstreamUnavailable`, `UpstreamTimeout`. What breaks after the
 /// answer's head is an error of its body.
 pub(crate) async fn forward<B>(
+    route: &Route,
+    request: Request<B>,
+    grant: &Grant,
+    context: &ForwardContext<'_>,
+) -> Result<Response<ResponseBody>, Error>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    if body::claims_to_be_empty(request.body()) {
+        let (parts, body) = request.into_parts();
+        body::proved_empty(body, route.options.idle_timeout).await.map_err(|_| Error::RequestInterrupted)?;
+        let request = Request::from_parts(parts, Empty::<Bytes>::new());
+        return Box::pin(send(route, request, grant, context)).await;
+    }
+    send(route, request, grant, context).await
+}
+
+async fn send<B>(
     route: &Route,
     mut request: Request<B>,
     grant: &Grant,

@@ -7,6 +7,7 @@ mod problem;
 mod request_kind;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,6 +20,7 @@ use self::page::ErrorPage;
 use self::problem::Problem;
 pub(crate) use self::request_kind::RequestKind;
 use crate::Error;
+use crate::secret;
 
 /// What an answer needs to know of where it is given.
 #[derive(Clone, Debug)]
@@ -40,9 +42,33 @@ impl Voice {
     }
 }
 
-/// The name a request goes by in logs and answers.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) Arc<str>);
+/// The name a request goes by in logs and answers: 16 hex digits.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// A fresh one.
+    pub(crate) fn random() -> Self {
+        Self::of(secret::random())
+    }
+
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    fn of(bits: [u8; 8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let nibble = |at: usize| if at.is_multiple_of(2) { bits[at / 2] >> 4 } else { bits[at / 2] & 15 };
+        Self(std::array::from_fn(|at| DIGITS[usize::from(nibble(at))]))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -65,26 +91,26 @@ impl IntoResponse for Error {
 /// Gives every error that comes out of the inner service its form.
 pub(crate) async fn render(State(voice): State<Voice>, request: Request, next: Next) -> Response {
     let kind = RequestKind::of(&request);
-    let id = request.extensions().get::<RequestId>().cloned();
+    let id = request.extensions().get::<RequestId>().copied();
     let response = next.run(request).await;
     match response.extensions().get::<Arc<Error>>().cloned() {
-        Some(error) => rendered(&error, kind, &voice, id.as_ref(), response),
+        Some(error) => rendered(&error, kind, &voice, id, response),
         None => response,
     }
 }
 
 /// An error outside of every frontend, told in this voice.
-pub(crate) fn told(error: Error, kind: RequestKind, voice: &Voice, id: Option<&RequestId>) -> Response {
+pub(crate) fn told(error: Error, kind: RequestKind, voice: &Voice, id: RequestId) -> Response {
     let response = error.into_response();
     match response.extensions().get::<Arc<Error>>().cloned() {
-        Some(error) => rendered(&error, kind, voice, id, response),
+        Some(error) => rendered(&error, kind, voice, Some(id), response),
         None => response,
     }
 }
 
-fn rendered(error: &Error, kind: RequestKind, voice: &Voice, id: Option<&RequestId>, response: Response) -> Response {
+fn rendered(error: &Error, kind: RequestKind, voice: &Voice, id: Option<RequestId>, response: Response) -> Response {
     let (mut parts, _) = response.into_parts();
-    let request_id = id.map(|id| &*id.0);
+    let request_id = id.as_ref().map(RequestId::as_str);
     let body = match kind {
         RequestKind::Call => {
             parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -54,7 +54,7 @@ fn voice() -> Voice {
 }
 
 fn answer(error: Error, kind: RequestKind) -> Response<Body> {
-    told(error, kind, &voice(), Some(&RequestId("0123456789abcdef".into())))
+    told(error, kind, &voice(), RequestId::of([0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]))
 }
 
 async fn shown(error: Error, kind: RequestKind) -> String {

@@ -1,9 +1,9 @@
 //! Everything that is no endpoint of ours: a call on a proxied route, or a file of the SPA.
 
-use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::{BoxError, Extension};
 
 use crate::Error;
 use crate::frontend::Frontend;
@@ -21,26 +21,42 @@ pub(super) async fn any(
     session: SessionRef,
     request: Request,
 ) -> Result<Response, Error> {
-    let context = ForwardContext {
-        hops: &hops,
-        csrf_header: &frontend.options().csrf_header,
-        own_cookies: frontend.cookies().own_prefixes(),
-        upgrades: &upgrades,
-        session: None,
-    };
-    if !frontend.routes().owns(request.uri().path()) {
-        return asset(&frontend, request, &context).await;
+    if is_call(&frontend, request.uri().path()) {
+        return call(&frontend, &upgrades, &hops, session, request).await;
     }
+    Box::pin(asset(&frontend, request, &context(&frontend, &upgrades, &hops))).await
+}
+
+/// Whether a request on this path is a call on a route.
+pub(crate) fn is_call(frontend: &Frontend, path: &str) -> bool {
+    let is_ours = path.strip_prefix(frontend.base_path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    !is_ours && frontend.routes().owns(path)
+}
+
+/// Makes a call on a route.
+///
+/// # Errors
+/// Whatever keeps it from being made, or from being answered.
+pub(crate) async fn call<B>(
+    frontend: &Frontend,
+    upgrades: &Upgrades,
+    hops: &ClientHops,
+    session: SessionRef,
+    request: http::Request<B>,
+) -> Result<Response, Error>
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let route = frontend.routes().find(request.uri().path(), request.method())?;
     let options = route.options();
     Class::of_route(&options.csrf, request.method(), request.headers()).check(request.headers(), frontend.proof())?;
     let grant = frontend.tokens().grant(session.0, options.token, options.session_required, route.demand()).await?;
     let used = session.0.filter(|_| options.token != TokenPolicy::None || options.session_required);
     let used = used.map(|id| UsedSession::new(frontend.sessions(), id));
-    let context = ForwardContext { session: used.as_ref(), ..context };
+    let context = ForwardContext { session: used.as_ref(), ..context(frontend, upgrades, hops) };
     let answer = proxy::forward(route, request, &grant, &context).await?;
     if let (Grant::Bearer(_), Some(id), Some(refusal)) = (&grant, session.0, proxy::refusal(&answer)) {
-        refused(&frontend, id, &grant, refusal).await?;
+        refused(frontend, id, &grant, refusal).await?;
     }
     Ok(answer.map(Body::new))
 }
@@ -70,4 +86,14 @@ async fn asset(frontend: &Frontend, request: Request, context: &ForwardContext<'
         Class::WebSocket.check(request.headers(), frontend.proof())?;
     }
     Ok(assets.serve(request, context).await?.map(Body::new))
+}
+
+fn context<'a>(frontend: &'a Frontend, upgrades: &'a Upgrades, hops: &'a ClientHops) -> ForwardContext<'a> {
+    ForwardContext {
+        hops,
+        csrf_header: &frontend.options().csrf_header,
+        own_cookies: frontend.cookies().own_prefixes(),
+        upgrades,
+        session: None,
+    }
 }

@@ -27,6 +27,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use api::{call, is_call};
 pub(crate) use health::{Operators, Readiness, admin};
 
 use crate::Error;
@@ -67,7 +68,6 @@ pub(crate) fn frontend(
     let handlers = handlers.layer(from_fn_with_state(frontend.clone(), data));
     own.merge(handlers.with_state(()))
         .fallback(api::any)
-        .layer(from_fn_with_state(frontend.clone(), guard::session::attach))
         .layer(from_fn_with_state(frontend.voice().clone(), respond::render))
         .layer(axum::Extension(frontend.clone()))
         .layer(axum::Extension(upgrades.clone()))

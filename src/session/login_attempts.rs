@@ -45,7 +45,6 @@ pub(crate) struct LoginAttempts<'a> {
     cookies: &'a CookiePolicy,
     store: &'a SealedStore,
     seen: Vec<Seen>,
-    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -57,18 +56,16 @@ struct Seen {
 impl<'a> LoginAttempts<'a> {
     /// Opens what the request brought. A cookie that does not open, or is older than an hour by its own clock, frees its slot.
     pub(crate) fn of(headers: &HeaderMap, cookies: &'a CookiePolicy, store: &'a SealedStore, now: Timestamp) -> Self {
-        let mut bytes = 0;
         let seen = cookies
             .slotted(Slotted::Login, headers)
             .map(|(slot, value)| {
                 let name = cookies.slotted_name(Slotted::Login, slot);
-                bytes += name.len() + value.len() + 3;
                 let attempt =
                     open::<Attempt>(store, &name, value).filter(|attempt| now.since(attempt.oidc.issued_at) < LIFE);
                 Seen { slot, attempt }
             })
             .collect();
-        Self { cookies, store, seen, bytes }
+        Self { cookies, store, seen }
     }
 
     /// The attempt with this state.
@@ -108,10 +105,19 @@ impl<'a> LoginAttempts<'a> {
         self.cookies.remove(&self.cookies.slotted_name(Slotted::Login, slot))
     }
 
-    /// If attempts take more than 8 KiB of the request, the removal of the oldest one.
-    pub(crate) fn trim(&self) -> Option<HeaderValue> {
-        let slot = (self.bytes > BUDGET).then(|| self.oldest()).flatten()?;
-        Some(self.cookies.remove(&self.cookies.slotted_name(Slotted::Login, slot)))
+    /// If attempts take more than 8 KiB of the request, the removal of the oldest one. Nothing is opened if they do not.
+    pub(crate) fn trim(
+        headers: &HeaderMap,
+        cookies: &CookiePolicy,
+        store: &SealedStore,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<HeaderValue> {
+        // With the name of the longest slot's cookie, its `=` and `; `.
+        let each = cookies.slotted_name(Slotted::Login, SLOTS).len() + 3;
+        let bytes: usize = cookies.slotted(Slotted::Login, headers).map(|(_, value)| each + value.len()).sum();
+        let slot =
+            if bytes > BUDGET { LoginAttempts::of(headers, cookies, store, now()).oldest()? } else { return None };
+        Some(cookies.remove(&cookies.slotted_name(Slotted::Login, slot)))
     }
 
     fn oldest(&self) -> Option<u8> {

@@ -9,6 +9,7 @@ mod endings;
 mod following;
 mod login_attempts;
 mod own;
+mod recent;
 mod return_to;
 mod step_up;
 mod upkeep;
@@ -19,12 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use cookies::{CookiePolicy, Life};
 pub(crate) use device::Device;
 pub(crate) use following::{Follower, Happening, UsedSession};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use own::OwnSession;
+use recent::{Recent, Tokens};
 pub(crate) use return_to::{Place, ReturnTo, origin};
 #[cfg(feature = "server")]
 pub(crate) use upkeep::{KeyRole, Stats};
@@ -75,14 +79,15 @@ pub(crate) struct Sessions {
     provider: Arc<ProviderOptions>,
     clock: Arc<dyn Clock>,
     watching: Watching,
+    recent: Arc<Recent>,
 }
 
 /// A live session as it was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) id: SessionId,
-    pub(crate) user: UserSession,
-    tokens: TokenSet,
+    pub(crate) user: Arc<UserSession>,
+    tokens: Arc<Tokens>,
     opened: Opened,
 }
 
@@ -138,7 +143,7 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         watching: Watching,
     ) -> Self {
-        Self { store, options, provider, clock, watching }
+        Self { store, options, provider, clock, watching, recent: Arc::default() }
     }
 
     /// The store behind, for small sealed things and claims.
@@ -187,7 +192,7 @@ impl Sessions {
     /// # Errors
     /// `Unavailable` only: an outage is not an absence.
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Loaded>, store::Error> {
-        let read = |found: Option<Opened>| found.map(|opened| Loaded::read(id, opened)).transpose();
+        let read = |found: Option<Opened>| found.map(|opened| self.recent.read(id, opened, self.now())).transpose();
         let loaded = match self.store.load(&id).await.and_then(read) {
             Ok(None) => return Ok(None),
             Ok(Some(loaded)) => loaded,
@@ -217,7 +222,7 @@ impl Sessions {
         let seen = loaded.user.seen_at(now);
         let life = self.row_life(&seen);
         match self.store.touch(&loaded.opened, &seen.write(), life, &terms(&seen)).await {
-            Ok(Updated::Updated) => loaded.user = seen,
+            Ok(Updated::Updated) => loaded.user = Arc::new(seen),
             Ok(Updated::Moved | Updated::Gone) => {}
             Err(store::Error::Corrupt(what)) => self.end_unreadable(loaded.key(), what).await?,
             Err(error) => return Err(error),
@@ -239,8 +244,17 @@ impl Sessions {
             self.end_successors(&loaded.user, reason).await?;
         }
         let removed = self.store.remove(&loaded.id, reason).await?;
+        self.recent.forget(&loaded.key());
         tracing::info!(session = %loaded.opened.key.tag(), ?reason, "session ended");
         Ok(removed.as_ref().and_then(tokens_of))
+    }
+
+    /// Wipes from memory, about once a minute until `shutdown`, what sessions held that nobody uses.
+    pub(crate) async fn forget_unused_until(self, shutdown: CancellationToken) {
+        let minutes = async || self.wait_until(self.now() + Recent::UNUSED).await;
+        while shutdown.run_until_cancelled(minutes()).await.is_some() {
+            self.recent.forget_unused(self.now());
+        }
     }
 
     /// Whether a session that was read is within its limits.
@@ -306,7 +320,7 @@ impl Sessions {
         let retire = if same_person { RETIRE } else { Duration::ZERO };
         match self.store.replace(previous.opened.key, retire, &id, &new, limit).await? {
             Replaced::Replaced { old, .. } => {
-                Ok(old.filter(|_| !same_person).and_then(|row| tokens_of(&self.store.open(&previous.id, row).ok()?)))
+                Ok(old.filter(|_| !same_person).and_then(|row| tokens_of(&self.store.open(&previous.id, row))))
             }
             Replaced::Ended => Err(EstablishError::Ended),
             Replaced::Exists => Err(id_collision()),
@@ -355,15 +369,12 @@ impl Loaded {
 
     /// The tokens.
     pub(crate) fn tokens(&self) -> &TokenSet {
-        &self.tokens
+        &self.tokens.set
     }
 
-    /// Reads both halves: a session whose tokens cannot be read is of no use, and is better over than half alive.
-    fn read(id: SessionId, opened: Opened) -> store::Result<Self> {
-        let user = UserSession::read(opened.session()).ok_or(store::Error::Corrupt("the session half is not ours"))?;
-        let tokens = serde_json::from_slice(opened.tokens()?.expose());
-        let tokens = tokens.map_err(|_| store::Error::Corrupt("the tokens half is not ours"))?;
-        Ok(Self { id, user, tokens, opened })
+    /// The access token as a call carries it.
+    pub(crate) fn bearer(&self) -> &HeaderValue {
+        self.tokens.bearer.get_or_init(|| self.tokens.set.access.bearer())
     }
 }
 

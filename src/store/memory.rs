@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
@@ -134,15 +135,15 @@ impl SessionBackend for MemoryBackend {
         let mut state = self.state();
         let now = self.now();
         let Some(stored) = state.live(key, now) else { return Ok(Updated::Gone) };
-        stored.session = session.to_vec();
+        stored.session = Bytes::copy_from_slice(session);
         stored.touched_at = now;
         stored.expires_at = now + live_for;
         if let Some(reseal) = reseal {
-            stored.card.clone_from(&reseal.card);
+            stored.card = reseal.card.clone().into();
             if let Some((version, tokens)) = &reseal.tokens
                 && *version == stored.tokens_version
             {
-                stored.tokens.clone_from(tokens);
+                stored.tokens = tokens.clone().into();
             }
             state.index(key, &reseal.terms);
         }
@@ -215,7 +216,7 @@ impl SessionBackend for MemoryBackend {
         if stored.tokens_version != expected {
             return Ok(Swapped::Moved);
         }
-        stored.tokens = sealed.to_vec();
+        stored.tokens = Bytes::copy_from_slice(sealed);
         stored.tokens_version += 1;
         if lease == LeaseAfter::Release {
             stored.lease = None;

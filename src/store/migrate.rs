@@ -242,7 +242,7 @@ mod tests {
             matches!(&stopped, MigrateError::Differs { to, tag } if to == "new" && *tag == key(0).tag()),
             "{stopped}"
         );
-        assert_eq!(to.backend.load(key(0)).await.unwrap().unwrap().tokens, b"newer");
+        assert_eq!(to.backend.load(key(0)).await.unwrap().unwrap().tokens, &b"newer"[..]);
     }
 
     #[tokio::test]

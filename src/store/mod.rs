@@ -61,7 +61,7 @@ pub(crate) use postgres::parse_url as parse_postgres_url;
 #[cfg(feature = "redis")]
 pub use redis::RedisBackend;
 pub use rows::{Cursor, Exported, Limit, Listed, NewRow, Page, Reseal, Row};
-pub(crate) use sealed::{NewSession, Opened, Scope, SealedStore, Term};
+pub(crate) use sealed::{NewSession, Opened, Scope, Seal, SealedStore, Term};
 pub(crate) use sealed::{TermEnding, TermTarget};
 pub(crate) use session_id::SessionId;
 pub(crate) use session_store::USER;

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{IndexKey, SessionKey};
 use crate::clock::Timestamp;
 
@@ -23,15 +25,15 @@ pub struct NewRow {
     pub live_for: Duration,
 }
 
-/// A row as it was read.
+/// A row as it was read. Clones share its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The sealed session half.
-    pub session: Vec<u8>,
+    pub session: Bytes,
     /// The sealed tokens half.
-    pub tokens: Vec<u8>,
+    pub tokens: Bytes,
     /// The sealed card.
-    pub card: Vec<u8>,
+    pub card: Bytes,
     /// Counts the writes of the tokens half, from 1.
     pub tokens_version: u64,
     /// `iat` of the login's ID token.

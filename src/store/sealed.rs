@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use super::keyring::{Keyring, LiveKeyring, Purpose};
 use super::{
@@ -142,27 +143,24 @@ impl SealedStore {
         Ok(replaced)
     }
 
-    /// Reads a session, retired or not: one read of the backend. The session half is opened here, the tokens half when it is asked
-    /// for. `Corrupt` if the session half does not open.
+    /// Reads a session, retired or not: one read of the backend. Its halves are opened when they are asked for.
     pub(crate) async fn load(&self, id: &SessionId) -> Result<Option<Opened>> {
         let row = self.bounded(self.backend.load(id.key())).await?;
-        row.map(|row| self.open(id, row)).transpose()
+        Ok(row.map(|row| self.open(id, row)))
     }
 
-    /// Opens a row that the backend gave for this id.
-    pub(crate) fn open(&self, id: &SessionId, row: Row) -> Result<Opened> {
-        let key = id.key();
-        let session = self.keyring.now().open(Purpose::Session(id.as_bytes()), &self.place(&key), &row.session)?;
-        Ok(Opened {
-            key,
+    /// A row that the backend gave for this id.
+    pub(crate) fn open(&self, id: &SessionId, row: Row) -> Opened {
+        Opened {
+            key: id.key(),
             version: row.tokens_version,
             retired: row.retired,
             expires_in: row.expires_in,
-            session,
+            keys: self.keyring.generation(),
             id: *id,
             row,
             store: self.clone(),
-        })
+        }
     }
 
     /// Writes the session half anew and extends the row's life. A row of which any part was sealed under an older key is sealed anew
@@ -205,12 +203,11 @@ impl SealedStore {
         self.bounded(self.backend.swap_tokens(id.key(), expected, &sealed, lease)).await
     }
 
-    /// Ends a session, also a retired one, and answers it as it was last. Nothing if there was none, or if it does not open: it has
-    /// ended all the same, and who is told of an outage would not know.
+    /// Ends a session, also a retired one, and answers it as it was last, if there was one.
     pub(crate) async fn remove(&self, id: &SessionId, reason: Reason) -> Result<Option<Opened>> {
         let row = self.bounded(self.backend.remove(id.key(), reason)).await?;
         count_ended(row.as_ref(), reason);
-        Ok(row.and_then(|row| self.open(id, row).ok()))
+        Ok(row.map(|row| self.open(id, row)))
     }
 
     /// Ends a session of which only the key is known, also a retired one. Whether there was one.
@@ -367,16 +364,18 @@ pub(crate) struct Opened {
     pub(crate) retired: bool,
     /// How long the row lives if nothing touches it. Our own limits are in the session half.
     pub(crate) expires_in: Duration,
-    session: Secret<Vec<u8>>,
+    /// Of the keyring, when the row was read.
+    keys: u64,
     id: SessionId,
     row: Row,
     store: SealedStore,
 }
 
 impl Opened {
-    /// The session half in clear.
-    pub(crate) fn session(&self) -> &[u8] {
-        self.session.expose()
+    /// The session half in clear. `Corrupt` if it does not open.
+    pub(crate) fn session(&self) -> Result<Secret<Vec<u8>>> {
+        let place = self.store.place(&self.key);
+        Ok(self.store.keyring.now().open(Purpose::Session(self.id.as_bytes()), &place, &self.row.session)?)
     }
 
     /// The tokens half in clear. `Corrupt` if it does not open.
@@ -386,6 +385,26 @@ impl Opened {
         let place = [row, frontend, &version];
         Ok(self.store.keyring.now().open(Purpose::Tokens(self.id.as_bytes()), &place, &self.row.tokens)?)
     }
+
+    /// Whether the two are the same bytes under the same keys, so that both open to the same.
+    pub(crate) fn is_same(&self, other: &Seal) -> bool {
+        *other == self.seal()
+    }
+
+    /// The sealed bytes.
+    pub(crate) fn seal(&self) -> Seal {
+        let Row { session, tokens, .. } = &self.row;
+        Seal { keys: self.keys, version: self.version, session: session.clone(), tokens: tokens.clone() }
+    }
+}
+
+/// What a row was opened from.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Seal {
+    keys: u64,
+    version: u64,
+    session: Bytes,
+    tokens: Bytes,
 }
 
 impl fmt::Debug for Opened {

@@ -5,26 +5,32 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tower_sessions::session::Id;
 
 use super::{Digest, SessionKey};
 use crate::secret::{self, Secret};
 
 /// 128 random bits that name a session to its browser. `Debug` shows the session's tag only.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionId([u8; 16]);
+#[derive(Clone, Copy)]
+pub(crate) struct SessionId {
+    bits: [u8; 16],
+    key: SessionKey,
+}
 
 impl SessionId {
     /// A fresh id.
     pub(crate) fn random() -> Self {
-        Self(secret::random())
+        Self::from_bits(secret::random())
     }
 
     /// Reads a cookie's value: exactly the 22 characters that [`cookie_value`](Self::cookie_value) writes, or nothing. Another spelling
     /// of the same bits is refused, since it would name another row.
     pub(crate) fn parse(cookie: &str) -> Option<Self> {
-        let id = Self::from(cookie.parse::<Id>().ok()?);
-        (id.cookie_value().expose() == cookie).then_some(id)
+        let Id(bits) = cookie.parse().ok()?;
+        let bits = bits.to_le_bytes();
+        (spelled(bits) == cookie.as_bytes()).then(|| Self { bits, key: key_of(cookie.as_bytes()) })
     }
 
     /// The cookie's value: 22 characters of base64url.
@@ -34,14 +40,26 @@ impl SessionId {
 
     /// The row's name: SHA-256 of the cookie's value.
     pub(crate) fn key(self) -> SessionKey {
-        SessionKey::from_bytes(sha256(self.cookie_value().expose().as_bytes()))
+        self.key
     }
 
     /// The bits that keys are derived from.
     pub(super) fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
+        &self.bits
+    }
+
+    fn from_bits(bits: [u8; 16]) -> Self {
+        Self { bits, key: key_of(&spelled(bits)) }
     }
 }
+
+impl PartialEq for SessionId {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits == other.bits
+    }
+}
+
+impl Eq for SessionId {}
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,13 +69,13 @@ impl fmt::Debug for SessionId {
 
 impl From<Id> for SessionId {
     fn from(id: Id) -> Self {
-        Self(id.0.to_le_bytes())
+        Self::from_bits(id.0.to_le_bytes())
     }
 }
 
 impl From<SessionId> for Id {
     fn from(id: SessionId) -> Self {
-        Self(i128::from_le_bytes(id.0))
+        Self(i128::from_le_bytes(id.bits))
     }
 }
 
@@ -68,9 +86,23 @@ impl Digest {
     }
 }
 
+/// The bits as a cookie spells them.
+fn spelled(bits: [u8; 16]) -> [u8; LENGTH] {
+    let mut text = [0; LENGTH];
+    // 16 bytes are 22 characters.
+    let _ = URL_SAFE_NO_PAD.encode_slice(bits, &mut text);
+    text
+}
+
+fn key_of(cookie: &[u8]) -> SessionKey {
+    SessionKey::from_bytes(sha256(cookie))
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }
+
+const LENGTH: usize = 22;
 
 #[cfg(test)]
 mod tests {

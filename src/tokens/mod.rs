@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use self::brakes::Braked;
 use self::flights::Flights;
 use self::refresh::{Cause, Failure, Refresher};
-use crate::oidc::{AccessToken, Demand, RelyingParty};
+use crate::oidc::{Demand, RelyingParty};
 use crate::secret::Secret;
 use crate::session::{Loaded, Sessions};
 use crate::store::{self, SessionId};
@@ -133,7 +133,7 @@ impl AccessTokens {
         }
         let grant = match policy {
             TokenPolicy::None => Grant::None,
-            TokenPolicy::Required | TokenPolicy::Optional => Grant::bearer(&self.fresh(&loaded).await?),
+            TokenPolicy::Required | TokenPolicy::Optional => Grant::Bearer(self.fresh(&loaded).await?),
         };
         self.sessions.touch(&mut loaded).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         Ok(grant)
@@ -149,7 +149,7 @@ impl AccessTokens {
         let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         let loaded = loaded.ok_or(Error::SessionExpired)?;
         let tokens = loaded.tokens();
-        let newest = Grant::bearer(&tokens.access);
+        let newest = Grant::Bearer(loaded.bearer().clone());
         if newest != *used {
             return Ok(Some(newest));
         }
@@ -161,7 +161,7 @@ impl AccessTokens {
         }
         let cause = Cause::Refused(tokens.access.value.clone());
         match self.refresher.renew(&loaded, cause, self.options.patience).await {
-            Ok(renewed) => Ok(Some(Grant::bearer(&renewed.access)).filter(|grant| grant != used)),
+            Ok(renewed) => Ok(Some(Grant::Bearer(renewed.access.bearer())).filter(|grant| grant != used)),
             Err(Failure::Ended) => Err(Error::SessionExpired),
             Err(_) => Ok(None),
         }
@@ -177,18 +177,18 @@ impl AccessTokens {
         }
     }
 
-    async fn fresh(&self, loaded: &Loaded) -> Result<AccessToken, Error> {
+    async fn fresh(&self, loaded: &Loaded) -> Result<HeaderValue, Error> {
         let now = self.sessions.now();
         let access = &loaded.tokens().access;
         let is_over = access.is_over(now);
         if !access.is_due(now) || !is_renewable(loaded) {
-            return if is_over { Err(Error::SessionExpired) } else { Ok(access.clone()) };
+            return if is_over { Err(Error::SessionExpired) } else { Ok(loaded.bearer().clone()) };
         }
         let patience = if is_over { self.options.patience } else { BRIEF };
         match self.refresher.renew(loaded, Cause::Due, patience).await {
-            Ok(renewed) => Ok(renewed.access),
+            Ok(renewed) => Ok(renewed.access.bearer()),
             // An outage does not matter while the old token lives.
-            Err(failure) if failure.is_outage() && !is_over => Ok(access.clone()),
+            Err(failure) if failure.is_outage() && !is_over => Ok(loaded.bearer().clone()),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -201,13 +201,6 @@ impl Grant {
         if let Self::Bearer(value) = self {
             headers.insert(header::AUTHORIZATION, value.clone());
         }
-    }
-
-    fn bearer(access: &AccessToken) -> Self {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", access.value.expose()))
-            .expect("a token response with other characters is refused");
-        value.set_sensitive(true);
-        Self::Bearer(value)
     }
 }
 

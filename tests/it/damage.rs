@@ -171,7 +171,7 @@ async fn what_a_newer_program_wrote_is_not_damage() {
     let app = TestApp::start().await;
     let mut browser = app.logged_in("alice").await;
     let key = only_session(&app).await;
-    let mut session = app.backend.load(key).await.unwrap().unwrap().session;
+    let mut session = app.backend.load(key).await.unwrap().unwrap().session.to_vec();
     session[0] += 1;
     app.backend.touch(key, Duration::from_hours(1), &session, None).await.unwrap();
     assert_unavailable(&browser.fetch(Method::GET, "/bff/user").await);

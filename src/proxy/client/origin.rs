@@ -84,12 +84,13 @@ impl Origin {
         mut request: Request<RequestBody>,
         versions: Versions,
     ) -> Result<Response<Answer>, CallError> {
+        // What is rare is boxed: the future of every call is as large as the largest way through it.
         if versions == Versions::Http1 {
-            return self.upgrade(request).await;
+            return Box::pin(self.upgrade(request)).await;
         }
         let shared = self.state().http2.clone();
         if let Some(sender) = shared {
-            match self.call_http2(sender, request).await {
+            match Box::pin(self.call_http2(sender, request)).await {
                 Ok(answer) => return answer,
                 Err(unsent) => request = *unsent,
             }
@@ -102,14 +103,20 @@ impl Origin {
                 Err(unsent) => request = *unsent,
             }
         }
+        *request.uri_mut() = absolute;
+        Box::pin(self.call_anew(request)).await
+    }
+
+    /// Sends a request on a connection that is opened for it.
+    async fn call_anew(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
         let (connector, generation) = self.connector();
-        let io = connector.connect(&self.address, versions).await?;
+        let io = connector.connect(&self.address, Versions::Any).await?;
         if speaks_http2(&io) {
-            *request.uri_mut() = absolute;
             let sender = self.share(io, generation).await?;
             let unsent = self.call_http2(sender, request).await;
             return unsent.unwrap_or_else(|_| Err(closed()));
         }
+        *request.uri_mut() = origin_form(request.uri());
         let link = Box::new(Link::new(io).await.map_err(CallError::Broken)?);
         let lent = Lent { link, origin: self.clone(), generation };
         lent.send(request).await.unwrap_or_else(|_| Err(closed()))

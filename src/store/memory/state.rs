@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::Timestamp;
 use crate::store::names::{hex, unhex};
 use crate::store::{
@@ -26,9 +28,9 @@ pub(super) struct State {
 
 /// A row as it is held.
 pub(super) struct Stored {
-    pub(super) session: Vec<u8>,
-    pub(super) tokens: Vec<u8>,
-    pub(super) card: Vec<u8>,
+    pub(super) session: Bytes,
+    pub(super) tokens: Bytes,
+    pub(super) card: Bytes,
     pub(super) tokens_version: u64,
     /// Owner, and until when.
     pub(super) lease: Option<([u8; 16], Timestamp)>,
@@ -56,16 +58,16 @@ impl Stored {
     }
 
     pub(super) fn listed(&self, key: SessionKey) -> Listed {
-        Listed { key, card: self.card.clone(), created_at: self.created_at, touched_at: self.touched_at }
+        Listed { key, card: self.card.to_vec(), created_at: self.created_at, touched_at: self.touched_at }
     }
 
     pub(super) fn exported(&self, key: SessionKey, now: Timestamp) -> Exported {
         Exported {
             key,
             terms: self.terms.clone(),
-            session: self.session.clone(),
-            tokens: self.tokens.clone(),
-            card: self.card.clone(),
+            session: self.session.to_vec(),
+            tokens: self.tokens.to_vec(),
+            card: self.card.to_vec(),
             tokens_version: self.tokens_version,
             issued_at: self.issued_at,
             created_at: self.created_at,
@@ -91,9 +93,9 @@ impl State {
         self.take(key); // one that has expired and was not swept yet
         self.written += 1;
         let stored = Stored {
-            session: row.session.clone(),
-            tokens: row.tokens.clone(),
-            card: row.card.clone(),
+            session: row.session.clone().into(),
+            tokens: row.tokens.clone().into(),
+            card: row.card.clone().into(),
             tokens_version: 1,
             lease: None,
             touched_at: now,

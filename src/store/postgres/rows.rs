@@ -239,9 +239,9 @@ type Columns = (Vec<u8>, Vec<u8>, Vec<u8>, i64, i64, bool, i64);
 
 fn row((session, tokens, card, version, issued_at, retired, expires_in): Columns) -> Done<Row> {
     Ok(Row {
-        session,
-        tokens,
-        card,
+        session: session.into(),
+        tokens: tokens.into(),
+        card: card.into(),
         tokens_version: unsigned(version)?,
         issued_at: Timestamp::from_unix_millis(issued_at),
         retired,

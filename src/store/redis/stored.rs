@@ -50,9 +50,9 @@ impl Stored {
 
     pub(super) fn row(self) -> Row {
         Row {
-            session: self.session,
-            tokens: self.tokens,
-            card: self.card,
+            session: self.session.into(),
+            tokens: self.tokens.into(),
+            card: self.card.into(),
             tokens_version: self.version,
             issued_at: Timestamp::from_unix_millis(self.issued_at),
             retired: self.retired,

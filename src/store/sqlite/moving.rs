@@ -23,9 +23,9 @@ impl SqliteBackend {
         Ok(Some(Exported {
             key,
             terms: terms.into_iter().map(term).collect::<Done<_>>()?,
-            session: row.session,
-            tokens: row.tokens,
-            card: row.card,
+            session: row.session.into(),
+            tokens: row.tokens.into(),
+            card: row.card.into(),
             tokens_version: row.tokens_version,
             issued_at: row.issued_at,
             created_at: Timestamp::from_unix_millis(created_at),

@@ -136,9 +136,9 @@ pub(super) async fn present(connection: &mut SqliteConnection, key: SessionKey, 
     .await?;
     let Some((session, tokens, card, version, issued_at, retired, expires_at)) = found else { return Ok(None) };
     Ok(Some(Row {
-        session,
-        tokens,
-        card,
+        session: session.into(),
+        tokens: tokens.into(),
+        card: card.into(),
         tokens_version: unsigned(version)?,
         issued_at: Timestamp::from_unix_millis(issued_at),
         retired,

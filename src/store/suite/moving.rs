@@ -44,7 +44,7 @@ pub async fn import_never_overwrites(store: Arc<dyn SessionBackend>) {
     let mut out = store.export(key(1)).await.unwrap().unwrap();
     out.session = b"other".to_vec();
     assert!(!store.import(&out).await.unwrap());
-    assert_eq!(store.load(key(1)).await.unwrap().unwrap().session, b"session");
+    assert_eq!(store.load(key(1)).await.unwrap().unwrap().session, &b"session"[..]);
     out.key = key(2);
     out.expires_in = Duration::ZERO;
     store.import(&out).await.unwrap();

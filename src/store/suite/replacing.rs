@@ -1,5 +1,7 @@
 //! A login on top of a session.
 
+use bytes::Bytes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ pub async fn the_new_row_is_there_and_the_old_one_answers_load_only(store: Arc<d
     assert_eq!(store.remove_if(key(1), 1, Reason::RefreshRefused).await.unwrap(), Updated::Gone);
     assert_eq!(keys(&store.list_matching(&[term(1)]).await.unwrap()), [key(2)]);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.session, read.tokens), (b"session".to_vec(), b"tokens".to_vec()));
+    assert_eq!((read.session, read.tokens), (Bytes::from_static(b"session"), Bytes::from_static(b"tokens")));
 }
 
 /// When its time is over, not before; and never later than it would have.
@@ -76,7 +78,7 @@ pub async fn replace_never_overwrites(store: Arc<dyn SessionBackend>) {
     store.insert(key(2), &row(), None).await.unwrap();
     let other = NewRow { session: b"other".to_vec(), ..row() };
     assert_eq!(store.replace(key(1), MINUTE, key(2), &other, None).await.unwrap(), Replaced::Exists);
-    assert_eq!(store.load(key(2)).await.unwrap().unwrap().session, b"session");
+    assert_eq!(store.load(key(2)).await.unwrap().unwrap().session, &b"session"[..]);
     assert!(!store.load(key(1)).await.unwrap().unwrap().retired);
 }
 

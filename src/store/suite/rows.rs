@@ -1,5 +1,7 @@
 //! One row at a time.
 
+use bytes::Bytes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ pub async fn a_new_row_is_read_back(store: Arc<dyn SessionBackend>) {
     let row = row();
     assert_eq!(store.insert(key(1), &row, None).await.unwrap(), Inserted::Inserted { evicted: vec![] });
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((&read.session, &read.tokens, &read.card), (&row.session, &row.tokens, &row.card));
+    assert_eq!((&*read.session, &*read.tokens, &*read.card), (&*row.session, &*row.tokens, &*row.card));
     assert_eq!((read.tokens_version, read.issued_at, read.retired), (1, row.issued_at, false));
     assert!(read.expires_in <= row.live_for && read.expires_in > row.live_for / 2, "{:?}", read.expires_in);
     assert!(!is_there(&*store, key(2)).await);
@@ -23,7 +25,7 @@ pub async fn insert_never_overwrites(store: Arc<dyn SessionBackend>) {
     store.insert(key(1), &row_with(&[term(1)]), None).await.unwrap();
     let other = NewRow { session: b"other".to_vec(), ..row_with(&[term(2)]) };
     assert_eq!(store.insert(key(1), &other, None).await.unwrap(), Inserted::Exists);
-    assert_eq!(store.load(key(1)).await.unwrap().unwrap().session, b"session");
+    assert_eq!(store.load(key(1)).await.unwrap().unwrap().session, &b"session"[..]);
     assert_eq!(store.list_matching(&[term(2)]).await.unwrap(), []);
 }
 
@@ -54,7 +56,10 @@ pub async fn a_touch_writes_the_session_half_alone_and_extends_the_life(store: A
     store.insert(key(1), &row(), None).await.unwrap();
     assert_eq!(store.touch(key(1), 60 * MINUTE, b"touched", None).await.unwrap(), Updated::Updated);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.session, read.tokens, read.card), (b"touched".to_vec(), b"tokens".to_vec(), b"card".to_vec()));
+    assert_eq!(
+        (read.session, read.tokens, read.card),
+        (Bytes::from_static(b"touched"), Bytes::from_static(b"tokens"), Bytes::from_static(b"card"))
+    );
     assert_eq!(read.tokens_version, 1);
     assert!(read.expires_in > 59 * MINUTE, "{:?}", read.expires_in);
 }
@@ -76,8 +81,8 @@ pub async fn a_reseal_writes_card_terms_and_tokens_at_the_same_version(store: Ar
         Reseal { card: b"new card".to_vec(), terms: vec![term(2), term(3)], tokens: Some((1, b"new tokens".to_vec())) };
     assert_eq!(store.touch(key(1), MINUTE, b"new session", Some(&reseal)).await.unwrap(), Updated::Updated);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.session, read.tokens), (b"new session".to_vec(), b"new tokens".to_vec()));
-    assert_eq!((read.card, read.tokens_version), (b"new card".to_vec(), 1));
+    assert_eq!((read.session, read.tokens), (Bytes::from_static(b"new session"), Bytes::from_static(b"new tokens")));
+    assert_eq!((read.card, read.tokens_version), (Bytes::from_static(b"new card"), 1));
     assert_eq!(store.list_matching(&[term(1)]).await.unwrap(), []);
     for term in [term(2), term(3)] {
         assert_eq!(keys(&store.list_matching(&[term]).await.unwrap()), [key(1)]);
@@ -91,7 +96,10 @@ pub async fn a_reseal_leaves_newer_tokens_alone(store: Arc<dyn SessionBackend>) 
     let reseal = Reseal { card: b"new card".to_vec(), terms: vec![], tokens: Some((1, b"stale".to_vec())) };
     assert_eq!(store.touch(key(1), MINUTE, b"touched", Some(&reseal)).await.unwrap(), Updated::Updated);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.tokens, read.tokens_version, read.card), (b"rotated".to_vec(), 2, b"new card".to_vec()));
+    assert_eq!(
+        (read.tokens, read.tokens_version, read.card),
+        (Bytes::from_static(b"rotated"), 2, Bytes::from_static(b"new card"))
+    );
 }
 
 /// So that the newest refresh token can be revoked.
@@ -99,7 +107,7 @@ pub async fn remove_answers_the_newest_row(store: Arc<dyn SessionBackend>) {
     store.insert(key(1), &row_with(&[term(1)]), None).await.unwrap();
     store.swap_tokens(key(1), 1, b"rotated", LeaseAfter::Keep).await.unwrap();
     let removed = store.remove(key(1), Reason::Logout).await.unwrap().unwrap();
-    assert_eq!((removed.tokens, removed.tokens_version), (b"rotated".to_vec(), 2));
+    assert_eq!((removed.tokens, removed.tokens_version), (Bytes::from_static(b"rotated"), 2));
     assert!(!is_there(&*store, key(1)).await);
     assert_eq!(store.list_matching(&[term(1)]).await.unwrap(), []);
     assert_eq!(store.remove(key(1), Reason::Logout).await.unwrap(), None);

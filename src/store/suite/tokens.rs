@@ -1,5 +1,7 @@
 //! The tokens half: written by version, apart from the session half.
 
+use bytes::Bytes;
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -12,12 +14,12 @@ pub async fn a_swap_writes_the_tokens_half_alone(store: Arc<dyn SessionBackend>)
     store.insert(key(1), &row(), None).await.unwrap();
     assert_eq!(store.swap_tokens(key(1), 1, b"rotated", LeaseAfter::Keep).await.unwrap(), Swapped::Swapped);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.session, read.tokens), (b"session".to_vec(), b"rotated".to_vec()));
+    assert_eq!((read.session, read.tokens), (Bytes::from_static(b"session"), Bytes::from_static(b"rotated")));
     assert_eq!(read.tokens_version, 2);
     for stale in [0, 1, 3, u64::MAX] {
         assert_eq!(store.swap_tokens(key(1), stale, b"stale", LeaseAfter::Release).await.unwrap(), Swapped::Moved);
     }
-    assert_eq!(store.load(key(1)).await.unwrap().unwrap().tokens, b"rotated");
+    assert_eq!(store.load(key(1)).await.unwrap().unwrap().tokens, &b"rotated"[..]);
 }
 
 /// Fifty writers at one version.
@@ -32,7 +34,7 @@ pub async fn of_many_swaps_one_wins(store: Arc<dyn SessionBackend>) {
         outcomes.iter().filter(|(_, outcome)| *outcome == Swapped::Swapped).map(|&(n, _)| n).collect();
     assert_eq!(outcomes.iter().filter(|(_, outcome)| *outcome == Swapped::Moved).count(), 49);
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.tokens, read.tokens_version), (winners, 2));
+    assert_eq!((read.tokens, read.tokens_version), (winners.into(), 2));
 }
 
 /// Logout won: the caller must revoke what it got.
@@ -56,7 +58,7 @@ pub async fn touches_and_swaps_at_once_lose_nothing(store: Arc<dyn SessionBacken
     }
     touches.await.unwrap();
     let read = store.load(key(1)).await.unwrap().unwrap();
-    assert_eq!((read.session, read.tokens, read.tokens_version), (vec![49], vec![50], 51));
+    assert_eq!((read.session, read.tokens, read.tokens_version), (vec![49].into(), vec![50].into(), 51));
 }
 
 /// A logout in the middle of refreshes ends them all.

@@ -260,7 +260,7 @@ async fn swap_without_order(
     lease: LeaseAfter,
 ) -> Result<Swapped> {
     let Some(row) = backend.load(id.key()).await? else { return Ok(Swapped::Gone) };
-    let opened = store.open(&id, Row { tokens: sealed, tokens_version: expected + 1, ..row })?;
+    let opened = store.open(&id, Row { tokens: sealed.into(), tokens_version: expected + 1, ..row });
     let tokens: TokenSet = serde_json::from_slice(opened.tokens()?.expose()).expect("tokens are ours");
     let tokens = serde_json::to_vec(&TokenSet { asked_at: 0, ..tokens }).expect("tokens are plain data");
     store.swap_tokens(&id, expected, &tokens, lease).await

@@ -1,0 +1,141 @@
+//! What stands before all frontends: gives a request its name, finds out who called and whom for, and has that frontend answer.
+//!
+//! Calls on proxied routes go straight to the proxy, past the router that leads to endpoints and files: they are nearly all there is.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use axum::{BoxError, Router};
+use futures_util::FutureExt as _;
+use http::Request;
+use hyper::body::Incoming;
+use tokio_util::sync::DropGuard;
+use tower::ServiceExt as _;
+
+use crate::Error;
+use crate::frontend::{Frontend, FrontendTable, Selected};
+use crate::guard::access_log::Entry;
+use crate::guard::session::Brought;
+use crate::guard::{forwarded, framing};
+use crate::proxy::{self, ClientHops, Peer, Scheme, Upgrades};
+use crate::respond::{self, RequestKind};
+use crate::routes;
+use crate::server::{Answer, Sender};
+use crate::store::SessionKey;
+
+/// See the module.
+pub(super) struct Edge {
+    pub(super) frontends: FrontendTable<Site>,
+    pub(super) trusted: Arc<[ipnet::IpNet]>,
+    /// For requests that are no frontend's.
+    pub(super) voice: respond::Voice,
+    pub(super) upgrades: Upgrades,
+    /// Expired rows are removed, others are told that the store is in use, and its signals are heard, as long as anybody is served.
+    pub(super) _serving: DropGuard,
+}
+
+/// A frontend and what answers for it.
+pub(super) struct Site {
+    pub(super) frontend: Frontend,
+    /// Endpoints, an embedder's handlers, files; and calls on routes, where a handler may stand before one.
+    pub(super) router: Router,
+    pub(super) has_handlers: bool,
+}
+
+impl Edge {
+    /// Answers a request, whatever it is, and logs it.
+    pub(super) async fn answer<B>(&self, peer: Option<Peer>, request: Request<B>) -> Response
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (entry, kind) = (Entry::begin(&request), RequestKind::of(&request));
+        let told = |error| (respond::told(error, kind, &self.voice, entry.id()), None);
+        let answered = async {
+            if !proxy::knows_the_coding(request.headers()) {
+                return Ok((framing::refused(), None));
+            }
+            let peer = peer.ok_or(Error::Internal("the listener does not say who called"))?;
+            let hops = forwarded::resolve(peer, &request, &self.trusted);
+            match self.frontends.select(hops.host(), request.uri().path()) {
+                Selected::Frontend(site) => Ok(self.answered_by(site, hops, kind, &entry, request).await),
+                Selected::NoPath => Err(Error::RouteNotFound),
+                Selected::NoHost => Err(Error::MisdirectedRequest),
+            }
+        };
+        // Nothing that outlives the request is left half changed: shared state changes in single steps. What it panicked with is the
+        // panic hook's to tell, never the browser's.
+        let caught = AssertUnwindSafe(answered).catch_unwind().await;
+        let answered = caught.unwrap_or(Err(Error::Internal("a handler panicked")));
+        let (answer, of) = answered.unwrap_or_else(told);
+        entry.end(answer, of)
+    }
+
+    /// Also answers whose request it was, and which session it brought.
+    async fn answered_by<'s, B>(
+        &self,
+        site: &'s Site,
+        hops: ClientHops,
+        kind: RequestKind,
+        entry: &Entry,
+        request: Request<B>,
+    ) -> (Response, Option<(&'s Frontend, Option<SessionKey>)>)
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let frontend = &site.frontend;
+        let brought = Brought::of(frontend, request.headers());
+        let session = brought.session();
+        let answer = self.ask(site, hops, &brought, entry, request).await;
+        let answer = answer.unwrap_or_else(|error| respond::told(error, kind, frontend.voice(), entry.id()));
+        (brought.finish(answer), Some((frontend, session)))
+    }
+
+    async fn ask<B>(
+        &self,
+        site: &Site,
+        hops: ClientHops,
+        brought: &Brought,
+        entry: &Entry,
+        mut request: Request<B>,
+    ) -> Result<Response, Error>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let frontend = &site.frontend;
+        if !site.has_handlers && routes::is_call(frontend, request.uri().path()) {
+            return routes::call(frontend, &self.upgrades, &hops, brought.id(), request).await;
+        }
+        brought.attach(frontend, &mut request);
+        request.extensions_mut().insert(hops);
+        request.extensions_mut().insert(entry.id());
+        Ok(site.router.clone().oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
+    }
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.frontends.iter().map(|site| site.frontend.id())).finish()
+    }
+}
+
+impl Answer for Arc<Edge> {
+    async fn answer(self, sender: Sender, request: Request<Incoming>) -> Response {
+        let peer = match sender {
+            Sender::Peer(peer) => Some(peer),
+            #[cfg(unix)]
+            Sender::OverSocket => None,
+        };
+        Edge::answer(&self, peer, request).await
+    }
+}
+
+/// Who called, as an embedder's listener says.
+pub(super) fn peer_of<B>(request: &Request<B>) -> Option<Peer> {
+    let info = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(Peer { address: info.0, scheme: Scheme::Http })
+}
