@@ -66,7 +66,7 @@ async fn two_backends_share_rows_and_hear_each_other_once() {
     assert!(two.load(key(1)).await.unwrap().is_some());
     assert_eq!(two.insert(key(1), &row(), None).await.unwrap(), Inserted::Exists);
     assert_eq!(two.swap_tokens(key(1), 1, b"rotated", LeaseAfter::Keep).await.unwrap(), Swapped::Swapped);
-    assert_eq!(one.load(key(1)).await.unwrap().unwrap().tokens, b"rotated");
+    assert_eq!(one.load(key(1)).await.unwrap().unwrap().tokens, &b"rotated"[..]);
     one.remove(key(1), Reason::Logout).await.unwrap();
     for signals in &mut heard {
         assert_eq!(next(signals).await, Signal::Refreshed { key: key(1), version: 2 });
