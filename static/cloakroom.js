@@ -6,7 +6,7 @@ const BASE = location.origin + new URL(".", import.meta.url).pathname.slice(0, -
 const NAME = `cloakroom:${BASE}`; // of the lock and of the channel
 const LOGIN = `${BASE}/login`;
 const EVENTS = ["session", "expiring", "refreshed", "replaced", "token-expired", "ended"];
-const NEEDS_LOGIN = /\/problems\/(not-authenticated|session-expired|step-up-required)$/;
+const NEEDS_LOGIN = ["not-authenticated", "session-expired", "step-up-required"].map((slug) => `${BASE}/problems/${slug}`);
 
 export class CloakroomError extends Error {
   name = "CloakroomError";
@@ -94,7 +94,8 @@ export function beforeLogin(handler) {
 async function refused(response) {
   if (!response.headers.get("content-type")?.startsWith("application/problem+json")) return;
   const problem = await response.clone().json().catch(() => null);
-  if (!NEEDS_LOGIN.test(problem?.type) || !problem.login_url) return;
+  // An API may pass on the problem of another Cloakroom, which no login here solves.
+  if (!NEEDS_LOGIN.includes(problem?.type) || !problem.login_url) return;
   try {
     stepUp(problem.login_url);
   } catch {

@@ -77,7 +77,8 @@ test('a 401 of somebody else leads nowhere', async ({ page, world }) => {
     ...['https://evil.example/bff/login', '//evil.example/bff/login', '/bff/logout?sid=1', '/bff/login/../logout', '/bff/loginx', 'javascript:alert(1)', 'http://', '', 7, null]
       .map((login_url) => ({ type, login_url })),
     { type },
-    { type: `${world.url}/bff/problems/no-such-thing`, login_url: '/bff/login' },
+    ...['https://other.example/bff/problems/not-authenticated', '/bff/problems/not-authenticated', `${type}?`, `${world.url}/other/problems/session-expired`, `${world.url}/bff/problems/no-such-thing`]
+      .map((type) => ({ type, login_url: '/bff/login' })),
     null,
     'text',
   ];
