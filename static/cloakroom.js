@@ -102,18 +102,23 @@ async function refused(response) {
     return;
   }
   if (!problem.type.endsWith("step-up-required")) look();
-  await (decision ??= leadToLogin(problem));
+  if (!decision) {
+    const mine = (decision = leadToLogin(problem));
+    const over = () => mine === decision && (decision = undefined);
+    // Somebody may still say in the browser's dialog that they do not want to leave.
+    mine.then((leaves) => setTimeout(over, leaves ? 10_000 : 0));
+  }
+  await decision;
 }
 
 async function leadToLogin(problem) {
-  let stays = true;
   try {
-    stays = (await decide?.(problem)) === false;
-    if (!stays) login({ url: problem.login_url });
-  } finally {
-    // Somebody may still say in the browser's dialog that they do not want to leave.
-    setTimeout(() => (decision = undefined), stays ? 0 : 10_000);
+    if ((await decide?.(problem)) === false) return false;
+  } catch (error) {
+    reportError(error);
   }
+  login({ url: problem.login_url });
+  return true;
 }
 
 // --- the session's events ----------------------------------------------------------------------------------------------------

@@ -69,6 +69,50 @@ test('calls that are refused wait for what the app decides, and it may stay', as
   expect(visited).toEqual([]);
 });
 
+test('what the app decides with throws: the page leaves all the same, and the call has its 401', async ({ page }) => {
+  await openPlain(page);
+  await page.route('**/bff/login?*', (route) => route.fulfill({ status: 204 }));
+  const left = page.waitForRequest('**/bff/login?*');
+  const reported = page.waitForEvent('pageerror');
+
+  const status = await page.evaluate(() => {
+    window.module.beforeLogin(() => { throw new Error('no room for the draft'); });
+    return window.statusOf('/api/orders');
+  });
+
+  expect(status).toBe(401);
+  expect((await reported).message).toBe('no room for the draft');
+  await left;
+});
+
+test('a decision of before the page came back from the history ends no newer one', async ({ page }) => {
+  await page.clock.install();
+  await openPlain(page);
+  await page.route('**/bff/login?*', (route) => route.fulfill({ status: 204 }));
+  const left = page.waitForRequest('**/bff/login?*');
+  await page.evaluate(() => window.statusOf('/api/orders'));
+  await left;
+  await page.evaluate(() => {
+    window.asked = 0;
+    window.module.beforeLogin(() => {
+      window.asked += 1;
+      return new Promise(() => {});
+    });
+    dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }));
+    window.statusOf('/api/orders?1');
+  });
+  await page.waitForFunction(() => window.asked === 1);
+
+  await page.clock.fastForward(10_000);
+  const second = page.waitForResponse('**/api/orders?2');
+  await page.evaluate(() => { window.statusOf('/api/orders?2'); });
+  await (await second).finished();
+  // By now it would have asked.
+  await page.evaluate(() => fetch('/api/orders').then((answer) => answer.text()));
+
+  expect(await page.evaluate(() => window.asked)).toBe(1);
+});
+
 test('a 401 of somebody else leads nowhere', async ({ page, world }) => {
   await openPlain(page);
   const visited = navigations(page);
