@@ -23,7 +23,10 @@ export async function user({ slide = true } = {}) {
   const user = await endpoint(slide ? "/user" : "/user?slide=false");
   const { tag = null, expires_in: left } = user.session ?? {};
   // The stream decides, since answers may overtake each other.
-  if ((known !== undefined && known !== tag) || (warned && left > warned)) look();
+  if ((known !== undefined && known !== tag) || (warned && left > warned)) {
+    if (known === null) known = tag;
+    look();
+  }
   return user;
 }
 
@@ -142,7 +145,10 @@ let patience; // timer: the leader does not answer
 
 export function onSession(listener) {
   listeners.add(listener);
-  if (!member) enter();
+  if (!member) {
+    if (known === null) known = undefined;
+    enter();
+  }
   else if (known === null) queueMicrotask(() => listeners.has(listener) && tell(listener, last));
   else look(false);
   return () => {

@@ -212,6 +212,44 @@ test('every tab is told why the session ended, and one that comes later how thin
   for (const tab of tabs) expect((await heard(tab)).filter(({ type }) => type === 'ended')).toHaveLength(1);
 });
 
+test('whoever listens again while nobody is logged in is told so', async ({ page }) => {
+  await openListening(page);
+
+  await page.evaluate(() => {
+    window.stop();
+    window.heard = [];
+    window.module.onSession((event) => window.heard.push(event));
+  });
+
+  await expect.poll(() => heard(page)).toEqual([{ type: 'ended', reason: 'unknown' }]);
+});
+
+test('an answer of before the logout that comes after it is followed by the end', async ({ context, page, person }) => {
+  await person.logIn(page);
+  const tab = await context.newPage();
+  await openListening(tab);
+  let release;
+  const released = new Promise((resolve) => { release = resolve; });
+  const held = new Promise((hold) => tab.route('**/bff/user', async (route) => {
+    const response = await route.fetch();
+    hold();
+    await released;
+    await route.fulfill({ response });
+  }));
+  const answer = tab.evaluate(async () => {
+    const { authenticated } = await window.module.user();
+    window.heard.push({ type: authenticated ? 'inside' : 'outside' });
+  });
+  await held;
+  await endHere(page);
+  await toldOfTheEnd(tab);
+
+  release();
+  await answer;
+
+  await expect.poll(async () => (await heard(tab)).map(({ type }) => type)).toEqual(['session', 'ended', 'inside', 'ended']);
+});
+
 test('tabs that were told of the end hear of the next login', async ({ context, page, person }) => {
   await person.logIn(page);
   const tab = await context.newPage();
