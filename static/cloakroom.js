@@ -1,5 +1,4 @@
-// Cloakroom, from the page's side: an ES module without dependencies. Its types and what each call does are in cloakroom.d.ts
-// beside it, how it is used in docs/browser.md. No token ever comes here, and nothing is stored.
+// Cloakroom, from the page's side. What each call does is in cloakroom.d.ts beside it. No token ever comes here, nothing is stored.
 
 const HEADER = "x-csrf"; // replaced by the server: its `csrf_header`
 const BASE = location.origin + new URL(".", import.meta.url).pathname.slice(0, -1);
@@ -126,11 +125,12 @@ async function leadToLogin(problem) {
 
 // --- the session's events ----------------------------------------------------------------------------------------------------
 //
-// The tab that holds the lock leads: it alone has a stream, and passes on what comes. The others ask it to look again. Whoever
-// opens a stream says which session was the last one, and is first told what became of it; so no end goes unheard.
+// The tab that holds the lock leads: it alone has a stream, and passes on what comes. Whoever opens a stream says which session
+// was the last one, and is first told what became of it; so no end goes unheard.
 
 const listeners = new Set();
 let known; // the session's tag; null: there is none; undefined: not known
+let replaced = false; // `known` was, and the new one is not seen yet
 let warned = 0; // seconds that were left at the last warning
 let last; // the last `session` or `ended`
 
@@ -139,7 +139,7 @@ let channel;
 let leads = false;
 let source;
 let openedAt = -Infinity;
-let failures = 0;
+let failures = 0; // streams in a row that brought nothing new
 let again; // timer: open the stream
 let patience; // timer: the leader does not answer
 
@@ -148,8 +148,7 @@ export function onSession(listener) {
   if (!member) {
     if (known === null) known = undefined;
     enter();
-  }
-  else if (known === null) queueMicrotask(() => listeners.has(listener) && tell(listener, last));
+  } else if (known === null) queueMicrotask(() => listeners.has(listener) && tell(listener, last));
   else look(false);
   return () => {
     if (listeners.delete(listener) && !listeners.size) leave();
@@ -159,14 +158,13 @@ export function onSession(listener) {
 function told(event) {
   if (event.type === "session") {
     // This tab was away. It may have been somebody else's.
-    if (known && known !== event.tag) tellAll({ type: "ended", reason: "unknown" });
+    if (known && known !== event.tag && !replaced) tellAll({ type: "ended", reason: "unknown" });
     known = event.tag;
   } else if (event.type === "ended") {
     if (known === null) return;
     known = null;
-  } else if (event.type === "replaced") {
-    known = undefined;
   }
+  replaced = event.type === "replaced";
   if (/^(session|ended)$/.test(event.type)) last = event;
   if (event.type === "expiring") warned = event.expires_in;
   else if (event === last) warned = 0;
@@ -185,7 +183,7 @@ function tell(listener, event) {
   }
 }
 
-function enter({ steal = false } = {}) {
+function enter(steal = false) {
   if (member || !listeners.size) return;
   const me = (member = new AbortController());
   if (!navigator.locks || !globalThis.BroadcastChannel) return lead();
@@ -224,7 +222,7 @@ function heard({ event, look }) {
   if (event) told(event);
 }
 
-// Has the stream opened again; if not `doubtful`, only if what it said first is not fresh any more.
+// Has the stream opened again; if not `doubtful`, only if what it said first is not fresh any more. Null asks for a sign of life.
 function look(doubtful = true) {
   if (!member) return;
   if (leads) return answer(doubtful);
@@ -232,13 +230,14 @@ function look(doubtful = true) {
   // A tab may be stopped without having let go.
   patience ??= setTimeout(() => {
     leave();
-    enter({ steal: true });
+    enter(true);
   }, 3000);
 }
 
 function answer(doubtful) {
   channel?.postMessage({});
-  const fresh = source?.readyState === 1 && last?.tag && performance.now() - openedAt < 5000;
+  if (doubtful === null) return;
+  const fresh = source?.readyState === 1 && !replaced && last?.tag && performance.now() - openedAt < 5000;
   if (doubtful || !fresh) reopen();
   else spread(last);
 }
@@ -257,21 +256,29 @@ function reopen(delay = 0) {
 function connect() {
   source?.close();
   openedAt = performance.now();
-  const stream = (source = new EventSource(`${BASE}/events${known ? `?last_event_id=${known}` : ""}`));
+  const stream = (source = new EventSource(`${BASE}/events${known && !replaced ? `?last_event_id=${known}` : ""}`));
   let first;
   stream.onopen = () => (first = true);
   for (const type of EVENTS) {
     stream.addEventListener(type, ({ data }) => {
+      const event = { type, ...JSON.parse(data) };
+      const over = type === "ended" || type === "replaced";
+      if (over) stream.close();
+      // The new cookie may be on its way for some seconds.
+      if (replaced && (type === "ended" ? failures < 4 : type !== "session" || event.tag === known)) return over && retry();
       failures = 0;
-      if (type === "ended" || type === "replaced") stream.close();
-      // There may be another session, or its cookie on the way.
-      if (type === "replaced" || (type === "ended" && first && known)) reopen(jitter(1000));
+      // There may be another session.
+      if (type === "replaced" || (type === "ended" && first && known)) retry();
       first = false;
-      spread({ type, ...JSON.parse(data) });
+      spread(event);
     });
   }
   // Broken connections are the browser's to mend. It gives up after a status that is not 200, such as 503.
-  stream.onerror = () => stream.readyState === 2 && reopen(jitter(Math.min(1000 * 2 ** failures++, 30_000)));
+  stream.onerror = () => stream.readyState === 2 && retry();
+}
+
+function retry() {
+  reopen(Math.min(1000 * 2 ** failures++, 30_000) * (0.5 + Math.random()));
 }
 
 function spread(event) {
@@ -279,9 +286,7 @@ function spread(event) {
   told(event);
 }
 
-const jitter = (delay) => delay * (0.5 + Math.random());
-
-// A page in the back/forward cache, or frozen, keeps no other from leading, and looks when it is back.
+// A page in the back/forward cache, or frozen, lets another lead.
 addEventListener("pagehide", leave);
 addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;
@@ -291,4 +296,6 @@ addEventListener("pageshow", ({ persisted }) => {
 document.addEventListener("freeze", leave);
 document.addEventListener("resume", () => enter());
 addEventListener("online", () => look());
+// The leader may hang.
+setInterval(() => document.hidden || look(null), 5000);
 document.addEventListener("visibilitychange", () => document.hidden || look(false));

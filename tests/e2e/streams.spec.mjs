@@ -53,6 +53,42 @@ test('a tab that holds the lock and does not answer is passed over', async ({ co
   expect((await heard(tab))[0].type).toBe('session');
 });
 
+test('a tab that shows a dialog leads no longer, and is told when the dialog is gone', async ({ context, page, person, world }) => {
+  const [first, second] = await listeningTabs(context, page, person, 2);
+  const before = opened(world);
+  const dialog = first.waitForEvent('dialog');
+  await first.evaluate(() => { setTimeout(() => alert('hold on')); });
+  const shown = await dialog;
+
+  await expect.poll(() => opened(world), { timeout: 20_000 }).toBeGreaterThan(before);
+  await endHere(second);
+  expect(await toldOfTheEnd(second)).toBe('logout');
+  await shown.accept();
+
+  await toldOfTheEnd(first);
+});
+
+test('a login whose cookie is slow to come is one `replaced` and one `session`', async ({ context, page, person, world }) => {
+  const [first, second] = await listeningTabs(context, page, person, 2);
+  const already = (await heard(first)).length;
+  const types = async () => (await heard(first)).slice(already).map(({ type }) => type);
+  const login = world.tap.holdAnswer(({ url }) => url.startsWith('/bff/callback') && url.includes('&hop='));
+  const navigation = second.goto('/bff/login');
+  await login.arrived;
+  await expect.poll(types).toContain('replaced');
+  const before = opened(world);
+  await expect.poll(() => opened(world), { timeout: 20_000 }).toBeGreaterThan(before + 1);
+
+  // The old session's row may be gone before the new cookie is there.
+  world.tap.tell(isEvents, 'event: ended\ndata: {"reason":"unknown"}\n\n');
+  await expect.poll(() => opened(world), { timeout: 20_000 }).toBeGreaterThan(before + 2);
+  login.release();
+  await navigation;
+
+  await expect.poll(async () => (await types()).at(-1), { timeout: 20_000 }).toBe('session');
+  expect(await types()).toEqual(['replaced', 'session']);
+});
+
 test('a stream that is refused is opened again, and an end that nobody heard is told', async ({ context, page, person, world }) => {
   const [first, second] = await listeningTabs(context, page, person, 2);
   const allow = world.tap.refuse(isEvents, 503);

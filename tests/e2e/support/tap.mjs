@@ -23,7 +23,15 @@ export class Tap {
 
   // Holds the next request for which `chosen` is true, as it was sent, until `release` is called.
   hold(chosen) {
-    const hold = { chosen };
+    return this.#hold({ chosen });
+  }
+
+  // The same with its answer, which the program has given by then.
+  holdAnswer(chosen) {
+    return this.#hold({ chosen, isAnswer: true });
+  }
+
+  #hold(hold) {
     hold.arrived = new Promise((resolve) => { hold.arrive = resolve; });
     hold.released = new Promise((resolve) => { hold.release = resolve; });
     this.#holds.push(hold);
@@ -60,15 +68,13 @@ export class Tap {
     const refusal = this.#refusals.find(({ chosen }) => chosen(incoming));
     if (refusal) return answer.writeHead(refusal.status).end();
     const index = this.#holds.findIndex((hold) => hold.chosen(incoming));
-    if (index >= 0) {
-      const [hold] = this.#holds.splice(index, 1);
-      hold.arrive();
-      await hold.released;
-    }
+    const [hold] = index >= 0 ? this.#holds.splice(index, 1) : [];
+    if (hold && !hold.isAnswer) await pause(hold);
     const delay = this.#delay(incoming);
     await sleep(delay);
     const { method, url: path, rawHeaders: headers } = incoming;
     const onward = send({ host: '127.0.0.1', port: target, method, path, headers, setHost: false }, async (back) => {
+      if (hold?.isAnswer) await pause(hold);
       await sleep(delay);
       answer.writeHead(back.statusCode, back.rawHeaders);
       const word = this.#words.findIndex(({ chosen }) => chosen(incoming));
@@ -88,4 +94,9 @@ export class Tap {
     this.server.closeAllConnections();
     this.server.close();
   }
+}
+
+function pause({ arrive, released }) {
+  arrive();
+  return released;
 }
