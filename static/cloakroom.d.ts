@@ -48,13 +48,14 @@ export type SessionEvent =
   | { type: "expiring"; expires_in: number }
   /** Its tokens were renewed. Nothing to do. */
   | { type: "refreshed" }
-  /** A newer login of the same person took its place. `session` follows, with a new tag. */
+  /** A newer login of the same person took its place. `session` follows, with a new tag, when its cookie has come. */
   | { type: "replaced" }
   /** Its access token has run out and cannot be renewed: API calls need a new login, the session stays. */
   | { type: "token-expired" }
   /**
-   * There is none, or none any more; told once. `reason` is one of `logout`, `expired`, `provider-logout`, `replaced-by-other-user`,
-   * `refresh-refused`, `refresh-lost`, `by-user`, `limit`, `admin`, or `unknown`: nobody remembers, or there never was one.
+   * There is none, or none any more; told once, and again after `user()` has found somebody. `reason` is one of `logout`, `expired`,
+   * `provider-logout`, `replaced-by-other-user`, `refresh-refused`, `refresh-lost`, `by-user`, `limit`, `admin`, or `unknown`: nobody
+   * remembers, or there never was one.
    */
   | { type: "ended"; reason: string };
 
@@ -77,11 +78,17 @@ export class CloakroomError extends Error {
 }
 
 export interface LoginOptions {
-  /** Where to come back to: a path of the app, or a whole URL of its origin. The present address, fragment included, if left out. */
+  /**
+   * Where to come back to: a path of the app, or a whole URL of its origin. If left out, the present address, with its fragment and
+   * without `login_error`.
+   */
   returnTo?: string;
   /** Keeps the session when the browser closes. */
   remember?: boolean;
-  /** The `login_url` of a 401: the login becomes the stronger one that was asked for. Nothing else of the URL counts. */
+  /**
+   * The `login_url` of a 401. If that asks for a stronger login, it becomes that one, and of these options only `returnTo` counts
+   * beside it. Nothing else of the URL counts.
+   */
   url?: string;
   /** These go to the provider, where the configuration allows them (`allowed_login_parameters`). */
   prompt?: string;
@@ -122,14 +129,18 @@ export function fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Res
 
 /**
  * Is called before a refused call leads to the login: save a draft, ask the person. Once for all calls that are refused until it has
- * decided, which may take as long as it likes: they wait. `false` stays on the page. There is one handler; `undefined` removes it.
+ * decided, which may take as long as it likes: they wait. `false` stays on the page; an error it throws is reported, and the page
+ * leaves. There is one handler; `undefined` removes it.
  */
 export function beforeLogin(handler: ((problem: Problem) => unknown) | undefined): void;
 
 /** Tells `listener` what becomes of the session, beginning with how things stand. Returns how to stop that. */
 export function onSession(listener: (event: SessionEvent) => void): () => void;
 
-/** The person's own live sessions, on all devices. */
+/**
+ * The person's own live sessions, on all devices.
+ * @throws {CloakroomError} as all three do; a 401 leads to the login first, like one of {@link fetch}
+ */
 export function sessions(): Promise<OwnSession[]>;
 
 /**

@@ -66,7 +66,9 @@ export const login = (options) => location.assign(loginUrl(options));
 
 export function loginUrl({ returnTo = here(), remember, url, ...parameters } = {}) {
   const login = new URL(LOGIN);
-  const all = { return_to: returnTo, remember: remember || undefined, ...parameters, ...(url && stepUp(url)) };
+  const step_up = url && stepUp(url);
+  // A step-up says by itself what it asks for.
+  const all = { return_to: returnTo, ...(step_up ? { step_up } : { remember: remember || undefined, ...parameters }) };
   for (const [name, value] of Object.entries(all)) if (value !== undefined) login.searchParams.set(name, value);
   return login.href;
 }
@@ -76,12 +78,13 @@ export function loginUrl({ returnTo = here(), remember, url, ...parameters } = {
 function stepUp(url) {
   const { origin, pathname, searchParams } = new URL(url, LOGIN);
   if (origin + pathname !== LOGIN) throw new TypeError("not Cloakroom's login URL");
-  return { step_up: searchParams.get("step_up") ?? undefined };
+  return searchParams.get("step_up");
 }
 
-// As much of the present address as a login can keep: 2048 characters, and no backslash.
+// As much of the present address as a login can keep: 2048 characters, no backslash, and not how the last one failed.
 function here() {
-  const { pathname, search, hash } = location;
+  const { pathname, hash } = location;
+  const search = location.search.replace(/([?&])login_error=[^&]*(&|$)/, (_, before, after) => after && before);
   const addresses = [pathname + search + hash, pathname + search, pathname].map((address) => address.replaceAll("\\", "%5C"));
   return addresses.find((address) => address.length <= 2048);
 }
