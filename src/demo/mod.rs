@@ -134,9 +134,10 @@ impl fmt::Display for Banner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n  Cloakroom demo\n\n  Open      {}", self.url)?;
         let users = USERS.each_ref().map(|user| format!("{0} / {0}", user.username)).join("   or   ");
-        writeln!(f, "  Sign in   {users}\n")?;
+        writeln!(f, "  Log in    {users}\n")?;
         writeln!(f, "  Try       call the API; open a deep link while logged out; look for a token in the browser;")?;
-        writeln!(f, "            call /api/vault, which asks for a second factor;")?;
+        writeln!(f, "            open the vault (/api/vault), which asks for a second factor;")?;
+        writeln!(f, "            log in with a second browser, and end its session from \"Your sessions\";")?;
         writeln!(f, "            wait two minutes and call again: the access token is renewed behind the counter\n")?;
         writeln!(f, "  Provider  {}   (development only: lets anybody in)", self.provider)?;
         writeln!(f, "  API       {}", self.api)?;
