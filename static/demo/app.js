@@ -169,10 +169,11 @@ function tellLoginError() {
 // --- start -------------------------------------------------------------------------------------------------------------------
 
 // Calls that are refused wait for this answer.
-beforeLogin(async ({ type, detail }) => {
+beforeLogin(async ({ type }) => {
   const isStepUp = type.endsWith("/step-up-required");
   const title = isStepUp ? "Prove again that it is you" : "Log in to go on";
-  const yes = await ask(title, `${detail ?? ""} You come back to exactly this place, and what you have written stays.`);
+  const why = isStepUp ? "This needs a stronger or more recent login than yours." : "This needs somebody who is logged in.";
+  const yes = await ask(title, `${why} You come back to exactly this place, and what you have written stays.`);
   if (yes) keepDraft();
   return yes;
 });

@@ -2,8 +2,13 @@
 import { fetch as ours } from "/bff/cloakroom.js";
 import { $, parse } from "./page.js";
 
+/** The call whose answer is shown. A newer one ends it. */
+let current = new AbortController();
+
 async function send(method, path, withHeader) {
-  const options = { method };
+  current.abort();
+  const { signal } = (current = new AbortController());
+  const options = { method, signal };
   if (method === "POST") {
     options.headers = { "Content-Type": "application/json" };
     options.body = JSON.stringify({ coat: "green", pockets: 2 });
@@ -16,8 +21,10 @@ async function send(method, path, withHeader) {
   try {
     // The header is what the module's fetch adds.
     const response = await (withHeader ? ours : fetch)(path, options);
-    showAnswer(response, await readAlong(response), Math.round(performance.now() - started));
+    const text = await readAlong(response, signal);
+    if (!signal.aborted) showAnswer(response, text, Math.round(performance.now() - started));
   } catch {
+    if (signal.aborted) return;
     $("answer").dataset.kind = "bad";
     $("status").textContent = `${method} ${path}: no answer`;
     $("body").textContent = "Cloakroom cannot be reached, or the connection broke.";
@@ -25,10 +32,10 @@ async function send(method, path, withHeader) {
 }
 
 /** Shows a body while it arrives, so that a stream is seen as one. */
-async function readAlong(response) {
+async function readAlong(response, signal) {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (let part = await reader?.read(); part && !part.done; part = await reader.read()) {
+  for (let part = await reader?.read(); part && !part.done && !signal.aborted; part = await reader.read()) {
     text += part.value;
     $("body").textContent = text;
   }
@@ -45,6 +52,7 @@ function showAnswer(response, text, ms) {
 
 /** An answer is for the person who called. */
 export function forgetAnswer() {
+  current.abort();
   $("answer").hidden = true;
   $("body").textContent = $("status").textContent = "";
 }

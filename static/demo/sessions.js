@@ -5,19 +5,37 @@ import { paper } from "./ticket.js";
 
 const KEPT = 8;
 
+/** What is shown, as JSON; and how often the list was asked for: an older answer may come later. */
+let shown = "";
+let asked = 0;
+
 /** Asks for the list; an empty one while nobody is logged in. */
 export async function listSessions(isLoggedIn) {
   $("sessions-empty").hidden = isLoggedIn;
-  $("sessions").hidden = $("end-others").hidden = !isLoggedIn;
-  if (!isLoggedIn) return $("sessions").replaceChildren();
+  $("sessions").hidden = !isLoggedIn;
+  $("sessions-status").textContent = "";
+  const mine = ++asked;
+  if (!isLoggedIn) return show([]);
   try {
     const own = await sessions();
-    own.sort((a, b) => b.current - a.current || b.last_seen_at.localeCompare(a.last_seen_at));
-    $("sessions").replaceChildren(...own.map(row));
-    $("end-others").disabled = own.length < 2;
+    if (mine === asked) show(own);
   } catch (error) {
-    $("sessions-status").textContent = `The list cannot be had: ${error.message}`;
+    if (mine === asked) $("sessions-status").textContent = `The list cannot be had: ${error.message}`;
   }
+}
+
+/** Leaves the elements alone if nothing has changed, and a keyboard where it was if it can. */
+function show(own) {
+  own.sort((a, b) => b.current - a.current || b.last_seen_at.localeCompare(a.last_seen_at));
+  if (JSON.stringify(own) === shown) return;
+  shown = JSON.stringify(own);
+  const before = document.activeElement;
+  const { tag } = before.dataset;
+  $("sessions").replaceChildren(...own.map(row));
+  $("end-others").hidden = own.length < 2;
+  if (before.checkVisibility()) return;
+  const again = tag && $("sessions").querySelector(`button[data-tag="${tag}"]`);
+  (again || $("sessions-title")).focus();
 }
 
 function row({ tag, device, current, created_at: created, last_seen_at: seen }) {
@@ -36,19 +54,21 @@ function row({ tag, device, current, created_at: created, last_seen_at: seen }) 
 function endButton(tag, name) {
   const button = element("button", { text: "End", className: "button quiet" });
   button.type = "button";
+  button.dataset.tag = tag;
   button.setAttribute("aria-label", `End the session ${tag.slice(0, 4)} on ${name}`);
   button.addEventListener("click", () => end(() => endSession(tag), "The session is over, wherever it was open."));
   return button;
 }
 
 async function end(ending, text) {
+  let said = text;
   try {
     await ending();
-    $("sessions-status").textContent = text;
   } catch (error) {
-    $("sessions-status").textContent = error.message;
+    said = error.message;
   }
   await listSessions(true);
+  $("sessions-status").textContent = said;
 }
 
 /** Writes down an event. */

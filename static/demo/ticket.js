@@ -1,5 +1,8 @@
 // The ticket: who is logged in, and for how long.
-import { $, element } from "./page.js";
+import { $, element, time } from "./page.js";
+
+/** Claims that are seconds since 1970 (RFC 7519 §2, NumericDate; OIDC Core §2 and §5.1). */
+const TIMES = ["auth_time", "exp", "iat", "nbf", "updated_at"];
 
 /** When (performance.now()) the session ends. */
 let endsAt = Infinity;
@@ -63,10 +66,16 @@ function initials(name) {
 }
 
 function claimRow(claim, value) {
-  const head = element("th", { text: claim });
+  const head = element("th", {}, ...breakable(claim));
   head.scope = "row";
-  return element("tr", {}, head, element("td", { text: typeof value === "string" ? value : JSON.stringify(value) }));
+  const isTime = TIMES.includes(claim) && Math.abs(value) < 1e11;
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const shown = isTime ? [time(new Date(value * 1000).toISOString())] : breakable(text);
+  return element("tr", {}, head, element("td", {}, ...shown));
 }
+
+/** Lets a long text break where its words end. */
+const breakable = (text) => text.split(/(?<=[_:/@])/).flatMap((part) => [part, element("wbr")]);
 
 function clock(seconds) {
   const two = (number) => String(number).padStart(2, "0");

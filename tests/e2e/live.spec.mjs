@@ -86,3 +86,25 @@ test('who does not want to log in now stays, and the call has its 401', async ({
   await expect(page.getByRole('status').filter({ hasText: /^401/ })).toBeVisible();
   await expect(logInControl(page)).toBeVisible();
 });
+
+test('an answer that comes late does not write over a newer one', async ({ page, person }) => {
+  await person.logIn(page);
+  let release;
+  const released = new Promise((resolve) => { release = resolve; });
+  await page.route('**/api/late', async (route) => {
+    await released;
+    await route.fulfill({ body: 'too late' }).catch(() => {});
+  });
+  const send = page.getByRole('button', { name: 'Send' });
+  const late = page.waitForEvent('requestfailed', { predicate: (request) => request.url().endsWith('/api/late') });
+  await page.getByLabel('Path').fill('/api/late');
+  await send.click();
+
+  await page.getByLabel('Path').fill('/api/me');
+  await send.click();
+  await late;
+  release();
+
+  await expect(page.getByRole('status').filter({ hasText: /^200/ })).toBeVisible();
+  await expect(page.getByLabel('Body of the answer')).not.toContainText('too late');
+});
