@@ -55,6 +55,10 @@ impl<T> FrontendTable<T> {
     }
 
     fn at(&self, authority: &str) -> Option<&Vec<(String, T)>> {
+        // As browsers write it, nothing has to be made of it.
+        if let Some(paths) = self.hosts.get(authority) {
+            return Some(paths);
+        }
         let authority = authority.to_ascii_lowercase();
         let names_port =
             authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));

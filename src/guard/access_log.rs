@@ -26,7 +26,7 @@ impl Entry {
     /// Names the request.
     pub(crate) fn begin<B>(request: &Request<B>) -> Self {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { id: RequestId::random(), started: Instant::now(), method, uri }
+        Self { id: RequestId::fresh(), started: Instant::now(), method, uri }
     }
 
     /// The request's name.

@@ -137,9 +137,12 @@ fn scheme(text: &str) -> Option<Scheme> {
 
 /// An authority without user information, in characters that mean nothing in a header or URL.
 fn host(text: &str) -> Option<HeaderValue> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    let is_host = !text.is_empty() && text.len() <= LONGEST_HOST && text.bytes().all(is_plain);
-    is_host.then(|| HeaderValue::from_str(text).ok()).flatten()
+    is_host(text.as_bytes()).then(|| HeaderValue::from_str(text).ok()).flatten()
+}
+
+fn is_host(text: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(byte);
+    !text.is_empty() && text.len() <= LONGEST_HOST && text.iter().all(is_plain)
 }
 
 /// The authority of the request target, or the one `Host`. Beside a target, HTTP/1.1 ignores `Host` (RFC 9112 §3.2.2), and HTTP/2
@@ -152,7 +155,7 @@ fn asked_host<B>(request: &Request<B>) -> Option<HeaderValue> {
         return if contradicted { None } else { host(authority.as_str()) };
     }
     let (Some(only), None) = (hosts.next(), hosts.next()) else { return None };
-    only.to_str().ok().and_then(host)
+    is_host(only.as_bytes()).then(|| only.clone())
 }
 
 /// A domain name and a port.

@@ -1,6 +1,6 @@
 //! One call: a browser's request in, the upstream's answer out, both as streams.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ where
         versions = Versions::Http1;
     }
     let asked = outgoing.uri().clone();
-    let call = route.upstream.connections.call(outgoing, versions);
+    let call = pin!(route.upstream.connections.call(outgoing, versions));
     let mut answer = head(call, upload.as_ref(), options).await?;
     if !headers::knows_the_coding(answer.headers()) {
         return Err(Error::UpstreamUnavailable { cause: "its answer has an unknown transfer coding".to_owned() });
@@ -158,11 +158,10 @@ fn frame(request: &mut Request<RequestBody>, declares_length: bool) {
 /// Waits for the answer's head. The route's timeout counts from the end of the upload; while a body is on its way each piece has
 /// the idle timeout.
 async fn head(
-    call: impl Future<Output = Result<Response<Answer>, CallError>>,
+    mut call: Pin<&mut impl Future<Output = Result<Response<Answer>, CallError>>>,
     upload: Option<&Arc<Upload>>,
     options: &RouteOptions,
 ) -> Result<Response<Answer>, Error> {
-    let mut call = pin!(call);
     let started = Instant::now();
     loop {
         let (phase, since) = upload.map_or((Phase::Sent, started), |upload| upload.phase());
@@ -171,7 +170,7 @@ async fn head(
             Phase::Unsent | Phase::Sent | Phase::Interrupted | Phase::TooLarge => options.timeout,
         };
         let deadline = since + limit;
-        let outcome = tokio::time::timeout_at(deadline, &mut call).await;
+        let outcome = tokio::time::timeout_at(deadline, call.as_mut()).await;
         let phase_now = upload.map_or((Phase::Sent, started), |upload| upload.phase());
         match outcome {
             Ok(Ok(answer)) => return Ok(answer),

@@ -58,11 +58,16 @@ impl ClientHops {
     /// Writes the headers that tell an upstream who called. Nothing of the kind may be left in `headers`.
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         let mut forwarded = String::with_capacity(96);
-        let _ = write!(forwarded, "for={};proto={}", Node(self.client), self.scheme.as_str());
-        if let Some(host) = self.host() {
-            let _ = write!(forwarded, ";host=\"{host}\"");
-        }
         let mut forwarded_for = self.client.to_string();
+        let (before, after) = if self.client.is_ipv6() { ("for=\"[", "]\";proto=") } else { ("for=", ";proto=") };
+        for part in [before, &forwarded_for, after, self.scheme.as_str()] {
+            forwarded.push_str(part);
+        }
+        if let Some(host) = self.host() {
+            for part in [";host=\"", host, "\""] {
+                forwarded.push_str(part);
+            }
+        }
         for proxy in &self.proxies {
             let _ = write!(forwarded, ", for={}", Node(*proxy));
             let _ = write!(forwarded_for, ", {proxy}");

@@ -8,7 +8,8 @@ mod request_kind;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -47,9 +48,11 @@ impl Voice {
 pub(crate) struct RequestId([u8; 16]);
 
 impl RequestId {
-    /// A fresh one.
-    pub(crate) fn random() -> Self {
-        Self::of(secret::random())
+    /// A fresh one: nobody else's here, and unlikely to be another process's. It is a name, no secret.
+    pub(crate) fn fresh() -> Self {
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(u64::from_be_bytes(secret::random())));
+        // Steps of the golden ratio: neighbours look different.
+        Self::of(NEXT.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).to_be_bytes())
     }
 
     /// As text.

@@ -15,6 +15,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub(crate) struct CookiePolicy {
     session: String,
+    /// How the names of its login attempts start, and of their parked responses.
+    slotted: [String; 2],
     /// How the names of every frontend's cookies on this host start.
     own: [String; 1],
     secure: bool,
@@ -52,7 +54,8 @@ impl CookiePolicy {
         if let Some(frontend) = frontend {
             let _ = write!(session, "-{frontend}");
         }
-        Self { session, own, secure }
+        let slotted = [format!("{session}-login."), format!("{session}-response.")];
+        Self { session, slotted, own, secure }
     }
 
     /// How the names of our cookies start, of every frontend on this host. None of them ever goes upstream.
@@ -102,20 +105,24 @@ impl CookiePolicy {
     }
 
     /// The cookies of one kind, with their slots.
-    pub(crate) fn slotted<'h>(&self, kind: Slotted, headers: &'h HeaderMap) -> impl Iterator<Item = (u8, &'h str)> {
+    pub(crate) fn slotted<'h>(
+        &self,
+        kind: Slotted,
+        headers: &'h HeaderMap,
+    ) -> impl Iterator<Item = (u8, &'h str)> + use<'_, 'h> {
         let prefix = self.slotted_prefix(kind);
         all(headers).filter_map(move |(name, value)| {
-            let slot: u8 = name.strip_prefix(&prefix)?.parse().ok()?;
+            let slot: u8 = name.strip_prefix(prefix)?.parse().ok()?;
             (slot < SLOTS).then_some((slot, value))
         })
     }
 
-    fn slotted_prefix(&self, kind: Slotted) -> String {
-        let kind = match kind {
-            Slotted::Login => "login",
-            Slotted::Response => "response",
-        };
-        format!("{}-{kind}.", self.session)
+    fn slotted_prefix(&self, kind: Slotted) -> &str {
+        let [login, response] = &self.slotted;
+        match kind {
+            Slotted::Login => login,
+            Slotted::Response => response,
+        }
     }
 }
 

@@ -112,11 +112,13 @@ impl<'a> LoginAttempts<'a> {
         store: &SealedStore,
         now: impl FnOnce() -> Timestamp,
     ) -> Option<HeaderValue> {
-        // With the name of the longest slot's cookie, its `=` and `; `.
-        let each = cookies.slotted_name(Slotted::Login, SLOTS).len() + 3;
-        let bytes: usize = cookies.slotted(Slotted::Login, headers).map(|(_, value)| each + value.len()).sum();
-        let slot =
-            if bytes > BUDGET { LoginAttempts::of(headers, cookies, store, now()).oldest()? } else { return None };
+        let bytes = cookies
+            .slotted(Slotted::Login, headers)
+            .map(|(slot, value)| cookies.slotted_name(Slotted::Login, slot).len() + value.len() + "=; ".len());
+        if bytes.sum::<usize>() <= BUDGET {
+            return None;
+        }
+        let slot = LoginAttempts::of(headers, cookies, store, now()).oldest()?;
         Some(cookies.remove(&cookies.slotted_name(Slotted::Login, slot)))
     }
 

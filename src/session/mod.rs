@@ -16,6 +16,7 @@ mod upkeep;
 mod user;
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,13 +74,16 @@ impl Default for Options {
 
 /// The sessions of one frontend.
 #[derive(Clone, Debug)]
-pub(crate) struct Sessions {
+pub(crate) struct Sessions(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
     store: SealedStore,
     options: Arc<Options>,
     provider: Arc<ProviderOptions>,
     clock: Arc<dyn Clock>,
     watching: Watching,
-    recent: Arc<Recent>,
+    recent: Recent,
 }
 
 /// A live session as it was read.
@@ -135,6 +139,14 @@ pub(crate) enum Touch {
     Leave,
 }
 
+impl Deref for Sessions {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
 impl Sessions {
     pub(crate) fn new(
         store: SealedStore,
@@ -143,7 +155,7 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         watching: Watching,
     ) -> Self {
-        Self { store, options, provider, clock, watching, recent: Arc::default() }
+        Self(Arc::new(Inner { store, options, provider, clock, watching, recent: Recent::default() }))
     }
 
     /// The store behind, for small sealed things and claims.

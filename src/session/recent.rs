@@ -90,3 +90,101 @@ impl fmt::Debug for Recent {
 
 /// Some 8 KB each.
 const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, ManualClock, SystemClock};
+    use crate::oidc::{AccessToken, Authenticated, Claims, Identity, ProviderOptions};
+    use crate::session::{Limits, Options, Sessions};
+    use crate::store::{
+        Breaker, Error, Keyring, LiveKeyring, MasterKey, MemoryBackend, Reason, Scope, SealedStore, Watching,
+    };
+
+    struct World {
+        sessions: Sessions,
+        keyring: LiveKeyring,
+        clock: Arc<ManualClock>,
+        id: SessionId,
+    }
+
+    impl World {
+        async fn with_a_session() -> Self {
+            let (keyring, clock) = (LiveKeyring::from(ring(1)), Arc::new(ManualClock::at(SystemClock.now())));
+            let scope =
+                Scope { frontend: "shop".to_owned(), issuer: "https://id".to_owned(), client_id: "c".to_owned() };
+            let breaker = Arc::new(Breaker::new(Duration::from_secs(2)));
+            let store = SealedStore::new(Arc::new(MemoryBackend::new()), keyring.clone(), scope, breaker);
+            let provider = Arc::new(ProviderOptions::new("corp", "https://id"));
+            let sessions =
+                Sessions::new(store, Arc::new(Options::default()), provider, clock.clone(), Watching::default());
+            let authenticated = authenticated(clock.now());
+            let anew = Limits::Anew { remember: false };
+            let id = sessions.establish(authenticated, anew, None, None).await.unwrap().id;
+            Self { sessions, keyring, clock, id }
+        }
+
+        async fn load(&self) -> store::Result<Option<Loaded>> {
+            self.sessions.load(self.id).await
+        }
+    }
+
+    fn ring(byte: u8) -> Keyring {
+        Keyring::new(vec![MasterKey::from_bytes([byte; 32])]).unwrap()
+    }
+
+    fn authenticated(now: Timestamp) -> Authenticated {
+        let access = AccessToken { value: "at".into(), received_at: now, expires_at: None };
+        Authenticated {
+            identity: Identity {
+                issuer: "https://id".to_owned(),
+                client_id: "c".to_owned(),
+                subject: "alice".to_owned(),
+                sid: None,
+            },
+            claims: Claims::default(),
+            acr: None,
+            auth_time: None,
+            issued_at: now,
+            tokens: TokenSet { access, refresh: None, id_token: None, suspect: false, asked_at: 0 },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_is_opened_once_for_each_time_it_is_written() {
+        let world = World::with_a_session().await;
+        let first = world.load().await.unwrap().unwrap();
+        let mut second = world.load().await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first.user, &second.user) && Arc::ptr_eq(&first.tokens, &second.tokens));
+        assert_eq!(second.bearer(), "Bearer at");
+        world.clock.advance(Duration::from_mins(10));
+        world.sessions.touch(&mut second).await.unwrap();
+        let third = world.load().await.unwrap().unwrap();
+        assert_eq!(third.user.last_seen_at(), world.clock.now());
+        assert!(!Arc::ptr_eq(&first.user, &third.user));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_served_from_memory_that_the_store_or_the_keys_would_not_open() {
+        let world = World::with_a_session().await;
+        assert!(world.load().await.unwrap().is_some());
+        world.keyring.exchange(ring(2));
+        assert!(matches!(world.load().await, Err(Error::Unavailable(_))));
+        world.keyring.exchange(ring(1));
+        assert!(world.load().await.unwrap().is_some());
+        world.sessions.store().remove_key(world.id.key(), Reason::Admin).await.unwrap();
+        assert!(world.load().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_is_forgotten() {
+        let world = World::with_a_session().await;
+        world.load().await.unwrap();
+        world.clock.advance(Recent::UNUSED / 2);
+        world.sessions.recent.forget_unused(world.clock.now());
+        assert_eq!(format!("{:?}", world.sessions.recent), "Recent(1)");
+        world.clock.advance(Recent::UNUSED / 2);
+        world.sessions.recent.forget_unused(world.clock.now());
+        assert_eq!(format!("{:?}", world.sessions.recent), "Recent(0)");
+    }
+}

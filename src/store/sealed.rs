@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +29,13 @@ pub(crate) use searching::{TermEnding, TermTarget};
 
 /// One frontend's view of the store. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct SealedStore {
+pub(crate) struct SealedStore(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
     backend: Arc<dyn SessionBackend>,
     keyring: LiveKeyring,
-    scope: Arc<Scope>,
+    scope: Scope,
     breaker: Arc<Breaker>,
 }
 
@@ -84,6 +88,14 @@ impl<'a> Term<'a> {
     }
 }
 
+impl Deref for SealedStore {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
 impl SealedStore {
     /// A view of `backend`; all views of one backend share the `breaker`, which bounds their calls in time and number.
     pub(crate) fn new(
@@ -92,7 +104,7 @@ impl SealedStore {
         scope: Scope,
         breaker: Arc<Breaker>,
     ) -> Self {
-        Self { backend, keyring: keyring.into(), scope: Arc::new(scope), breaker }
+        Self(Arc::new(Inner { backend, keyring: keyring.into(), scope, breaker }))
     }
 
     /// Whose sessions it shows.
