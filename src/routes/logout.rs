@@ -86,12 +86,14 @@ async fn end(frontend: &Frontend, session: SessionRef, is_local: bool) -> Result
 }
 
 async fn end_here(frontend: &Frontend, session: SessionRef, is_local: bool) -> Result<Option<Secret<String>>, Error> {
-    let sessions = frontend.sessions();
-    let loaded = match session.0 {
-        Some(id) => sessions.load(id).await?,
-        None => None,
+    let (sessions, Some(id)) = (frontend.sessions(), session.0) else { return Ok(None) };
+    let Some(loaded) = sessions.load(id).await? else {
+        // It may be of the provider that this frontend had before; its tokens are not for the one it has now.
+        if sessions.end_unloaded(id, Reason::Logout).await? {
+            metric::logout(frontend.id());
+        }
+        return Ok(None);
     };
-    let Some(loaded) = loaded else { return Ok(None) };
     let tokens = sessions.end(&loaded, Reason::Logout).await?.unwrap_or_else(|| loaded.tokens().clone());
     metric::logout(frontend.id());
     let id_token = tokens.id_token.clone();

@@ -199,7 +199,8 @@ impl Sessions {
         Ok(Established { id, user, displaced })
     }
 
-    /// The session with this id, if it lives. One that is past a limit, or of which a half does not open, is ended here.
+    /// The session with this id, if it lives. One that is past a limit, or of which a half does not open, is ended here. One of another
+    /// provider or client than this frontend has is left alone: a replica with the earlier configuration may still serve it.
     ///
     /// # Errors
     /// `Unavailable` only: an outage is not an absence.
@@ -214,6 +215,9 @@ impl Sessions {
             }
             Err(error) => return Err(error),
         };
+        if !self.is_ours(&loaded.user) {
+            return Ok(None);
+        }
         if !self.is_live(&loaded.user) {
             self.store.remove_key(id.key(), Reason::Expired).await?;
             return Ok(None);
@@ -269,9 +273,23 @@ impl Sessions {
         }
     }
 
-    /// Whether a session that was read is within its limits.
+    /// Ends the row of a session that was not loaded: its browser forgets it, and nobody else could end it. Whether there was one.
+    ///
+    /// # Errors
+    /// `Unavailable`: it has not ended, or nobody knows.
+    pub(crate) async fn end_unloaded(&self, id: SessionId, reason: Reason) -> store::Result<bool> {
+        self.store.remove_key(id.key(), reason).await
+    }
+
+    /// Whether a session that was read is within its limits, and of the provider and client that this frontend has now.
     pub(crate) fn is_live(&self, user: &UserSession) -> bool {
-        !user.is_over(self.now(), self.options.idle)
+        self.is_ours(user) && !user.is_over(self.now(), self.options.idle)
+    }
+
+    /// Subjects, terms and tokens mean something at the issuer and client they came from, and nowhere else.
+    fn is_ours(&self, user: &UserSession) -> bool {
+        let (identity, scope) = (user.identity(), self.store.scope());
+        identity.issuer == scope.issuer && identity.client_id == scope.client_id
     }
 
     /// How long a session has left: the smaller of what its limits leave.

@@ -21,6 +21,7 @@ mod logout;
 mod metrics;
 mod module;
 mod own_sessions;
+mod provider_change;
 mod provider_outage;
 mod refresh;
 mod rejections;

@@ -36,6 +36,7 @@ pub(crate) struct TestApp {
     pub(crate) backend: Arc<dyn SessionBackend>,
     sources: LoadOptions,
     environment: Vec<(String, String)>,
+    handlers: Router,
     running: Option<Running>,
     _spa: TempDir,
 }
@@ -177,9 +178,10 @@ impl Setup {
         for (name, value) in &environment {
             sources = sources.variable(name, value);
         }
-        let running =
-            Some(serve(&sources, self.backend.clone(), &clock, listener, (self.handlers, self.exporter)).await);
-        TestApp { url, provider, api, clock, backend: self.backend, sources, environment, running, _spa: spa }
+        let (backend, handlers) = (self.backend, self.handlers);
+        let extras = (handlers.clone(), self.exporter);
+        let running = Some(serve(&sources, backend.clone(), &clock, listener, extras).await);
+        TestApp { url, provider, api, clock, backend, sources, environment, handlers, running, _spa: spa }
     }
 }
 
@@ -217,13 +219,21 @@ impl TestApp {
 
     /// Ends the program if it runs, and starts it anew at the same place, with this store and this master key.
     pub(crate) async fn restart(&mut self, backend: Arc<dyn SessionBackend>, key: &str) {
+        self.restart_with(backend, &[("CLOAKROOM_KEY", key)]).await;
+    }
+
+    /// The same, with these variables set.
+    pub(crate) async fn restart_with(&mut self, backend: Arc<dyn SessionBackend>, variables: &[(&str, &str)]) {
         if self.running.is_some() {
             self.stop().await;
         }
         let port = Url::parse(&self.url).unwrap().port().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        self.sources = self.sources.clone().variable("CLOAKROOM_KEY", key);
-        self.running = Some(serve(&self.sources, backend.clone(), &self.clock, listener, (Router::new(), None)).await);
+        for &(name, value) in variables {
+            self.sources = self.sources.clone().variable(name, value);
+        }
+        let extras = (self.handlers.clone(), None);
+        self.running = Some(serve(&self.sources, backend.clone(), &self.clock, listener, extras).await);
         self.backend = backend;
     }
 
