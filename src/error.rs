@@ -13,7 +13,6 @@ pub(crate) use self::facts::{ALL, Facts};
 use crate::frontend::{ASSETS_ALLOW, AssetsRefusal};
 use crate::oidc::{self, ErrorCode, IdTokenReason, ResponseReason};
 use crate::secret::Secret;
-use crate::session::EstablishError;
 use crate::{proxy, store, tokens};
 
 /// What went wrong, for the browser.
@@ -252,16 +251,6 @@ impl From<oidc::Error> for Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         Self::Unavailable(Some(error))
-    }
-}
-
-impl From<EstablishError> for Error {
-    fn from(error: EstablishError) -> Self {
-        match error {
-            EstablishError::Ended => Self::LoginEnded,
-            EstablishError::Weaker => Self::LoginWeaker,
-            EstablishError::Store(error) => error.into(),
-        }
     }
 }
 

@@ -11,7 +11,10 @@ mod login_attempts;
 mod own;
 mod recent;
 mod return_to;
+mod since;
 mod step_up;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod user;
 
@@ -31,6 +34,7 @@ pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use own::OwnSession;
 use recent::{Recent, Tokens};
 pub(crate) use return_to::{Place, ReturnTo, origin};
+pub(crate) use since::Since;
 #[cfg(feature = "server")]
 pub(crate) use upkeep::{KeyRole, Stats};
 pub(crate) use upkeep::{Known, Meant, Upkeep, UpkeepError, Whose};
@@ -113,6 +117,9 @@ pub(crate) enum EstablishError {
     /// The session that lives is of a stronger `acr`.
     #[error("the login is weaker than the session it would replace")]
     Weaker,
+    /// `previous` has ended or was replaced since it was read.
+    #[error("the session it would replace has ended or was replaced meanwhile")]
+    Overtaken,
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -171,7 +178,8 @@ impl Sessions {
     /// somebody else ends at once, and its tokens come back to be revoked.
     ///
     /// # Errors
-    /// `Ended`, `Weaker`: there is no new session, and `previous` is as it was (`Weaker`) or retired (`Ended`). `Store`.
+    /// `Ended`, `Weaker`, `Overtaken`: there is no new session, and `previous` is as it was (`Weaker`), retired (`Ended`), or whatever it
+    /// had become (`Overtaken`). `Store`.
     pub(crate) async fn establish(
         &self,
         authenticated: Authenticated,
@@ -349,6 +357,11 @@ impl Sessions {
         };
         let retire = if same_person { RETIRE } else { Duration::ZERO };
         match self.store.replace(previous.opened.key, retire, &id, &new, limit).await? {
+            // Whoever ended it, or logged in anew, meant it: nothing of it goes on in a session that was begun before.
+            Replaced::Replaced { old: None, .. } if same_person && !previous.is_retired() => {
+                self.store.remove(&id, Reason::Logout).await?;
+                Err(EstablishError::Overtaken)
+            }
             Replaced::Replaced { old, .. } => {
                 Ok(old.filter(|_| !same_person).and_then(|row| tokens_of(&self.store.open(&previous.id, row))))
             }

@@ -12,10 +12,11 @@ use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::session::SessionRef;
 use crate::metric;
-use crate::oidc::{self, AuthorizationResponse, ResponseReason};
+use crate::oidc::{self, Authenticated, AuthorizationResponse, ResponseReason};
 use crate::routes::{login, see_other, see_other_here};
 use crate::session::{
-    Attempt, Device, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo, UserSession,
+    Attempt, Device, EstablishError, Established, Life, Loaded, LoginAttempts, ParkedResponse, ReturnTo, Since,
+    UserSession,
 };
 use crate::store::{Claimed, Digest, SessionId};
 
@@ -151,17 +152,36 @@ impl Callback<'_> {
             }
             Err(error) => return Err(Failed::over(error.into())),
         };
-        let (limits, device, current) = (attempt.limits(), self.device.clone(), self.current.as_ref());
-        let established = sessions.establish(authenticated, limits, device, current).await;
+        self.establish(attempt, authenticated).await
+    }
+
+    /// The calls to the provider took long enough for the session to end, or for another tab's login to take its place: it is read again.
+    async fn establish(&self, attempt: &Attempt, authenticated: Authenticated) -> Result<Response, Failed> {
+        let (frontend, sessions, destination) = (self.frontend, self.frontend.sessions(), self.destination(attempt));
+        let since = match &self.current {
+            Some(before) => sessions.again(before, &authenticated.identity).await.map_err(Failed::of_store)?,
+            None => Since::Ended,
+        };
+        let previous = match since {
+            Since::Lives(now) => Some(now),
+            Since::Ended => None,
+            // The other one may be the stronger, and its cookie comes first. These tokens are dropped: revoking them would end the whole
+            // grant at many providers, that session's tokens included.
+            Since::Replaced => return see_other_here(frontend, &destination).map_err(Failed::over),
+        };
+        let (limits, device) = (attempt.limits(), self.device.clone());
+        let established = sessions.establish(authenticated, limits, device, previous.as_deref()).await;
         let Established { id, user, displaced } = established.map_err(|error| match error {
             EstablishError::Store(error) => Failed::of_store(error),
-            error => Failed::over(error.into()),
+            EstablishError::Overtaken => Failed::over(self.expired(Some(&destination))),
+            EstablishError::Ended => Failed::over(Error::LoginEnded),
+            EstablishError::Weaker => Failed::over(Error::LoginWeaker),
         })?;
         metric::login(frontend.id(), metric::SUCCESS);
         if let Some(tokens) = displaced {
             frontend.revoke_detached(tokens);
         }
-        let mut answer = see_other_here(frontend, &self.destination(attempt)).map_err(Failed::over)?;
+        let mut answer = see_other_here(frontend, &destination).map_err(Failed::over)?;
         answer.headers_mut().append(header::SET_COOKIE, self.session_cookie(id, &user));
         Ok(answer)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use cloakroom::demo::faults::{self, Endpoint};
 use cloakroom::store::{FlakyBackend, MemoryBackend, Outage};
 use futures_util::future::join_all;
 
@@ -73,6 +74,46 @@ async fn an_ordinary_login_under_way_is_answered_by_a_step_up() {
     let before = browser.session().cloned();
     assert_eq!(browser.click(&plain).await.url.path(), "/plain");
     assert_eq!(browser.session().cloned(), before);
+}
+
+/// Has a callback wait for the provider's tokens, while `meanwhile` happens.
+async fn while_tokens_are_on_their_way<T>(
+    app: &TestApp,
+    mut tab: Browser,
+    callback: String,
+    meanwhile: impl Future<Output = T>,
+) -> (Page, T) {
+    let (held, before) = (Fault::Endpoint(Endpoint::Token, faults::Outage::Held), app.grants("authorization_code"));
+    app.misbehave(held);
+    let waiting = tokio::spawn(async move { tab.click(&callback).await });
+    app.eventually(|app| app.grants("authorization_code") > before).await;
+    let happened = meanwhile.await;
+    app.provider.faults().clear_all();
+    (waiting.await.unwrap(), happened)
+}
+
+#[tokio::test]
+async fn a_session_that_its_owner_ends_meanwhile_is_not_brought_back_by_a_step_up() {
+    let app = ordered().start().await;
+    let mut browser = app.browser();
+    let callback = browser.callback_url_of("/bff/login?remember=true", "alice").await;
+    browser.click(&callback).await;
+    let session = browser.user().await["session"].clone();
+    app.clock.advance(MINUTE);
+    let mut elsewhere = app.logged_in("alice").await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    let callback = browser.callback_url_of(&format!("{login_url}&return_to=/vault"), "alice").await;
+    let (mut tab, jar) = (browser.tab(), Arc::new(Mutex::new(browser.cookies.clone())));
+    tab.share(jar.clone());
+    let path = format!("/bff/sessions/{}", session["tag"].as_str().unwrap());
+    let ended = elsewhere.fetch(Method::DELETE, &path);
+    let (page, ended) = while_tokens_are_on_their_way(&app, tab, callback, ended).await;
+    assert_eq!((ended.status, page.url.path()), (StatusCode::NO_CONTENT, "/vault"));
+    browser.share(jar);
+    let user = browser.user().await;
+    assert_eq!(user["claims"]["acr"], SECOND_FACTOR);
+    assert_ne!(user["session"]["created_at"], session["created_at"], "an ordinary login");
+    assert_eq!(browser.session().unwrap().max_age, None, "of somebody who is not remembered");
 }
 
 #[tokio::test]
