@@ -27,7 +27,7 @@ impl Demand {
     ///
     /// # Errors
     /// `Acr`: neither one of `acr_values`, nor in the provider's `acr_order` as strong as the weakest of them. `NoAuthTime`,
-    /// `AuthTime`: not known when, or too long ago.
+    /// `AuthTime`: not known when, or too long ago, or still to come.
     pub(crate) fn check(
         &self,
         acr: Option<&str>,
@@ -38,12 +38,14 @@ impl Demand {
         if !acr_suffices(acr, &self.acr_values, provider) {
             return Err(IdTokenReason::Acr);
         }
-        match self.max_age {
-            Some(max_age) if now > auth_time.ok_or(IdTokenReason::NoAuthTime)? + max_age + provider.clock_skew => {
-                Err(IdTokenReason::AuthTime)
-            }
-            _ => Ok(()),
+        let Some(max_age) = self.max_age else { return Ok(()) };
+        let auth_time = auth_time.ok_or(IdTokenReason::NoAuthTime)?;
+        // Milliseconds for seconds, say: somebody who authenticates in a thousand years would never have to do it again.
+        let is_to_come = auth_time > now + provider.clock_skew;
+        if is_to_come || now > auth_time + max_age + provider.clock_skew {
+            return Err(IdTokenReason::AuthTime);
         }
+        Ok(())
     }
 }
 
@@ -100,7 +102,10 @@ mod tests {
         };
         assert_eq!(at(640), None, "five minutes and a minute's leeway");
         assert_eq!(at(639), Some(IdTokenReason::AuthTime));
-        assert_eq!(at(1_030), None, "the provider's clock is ahead");
+        assert_eq!(at(1_060), None, "the provider's clock is ahead");
+        assert_eq!(at(1_061), Some(IdTokenReason::AuthTime), "nobody authenticates tomorrow");
+        assert_eq!(at(1_000_000), Some(IdTokenReason::AuthTime), "milliseconds are no seconds");
+        assert_eq!(at(i64::MAX), Some(IdTokenReason::AuthTime));
         assert_eq!(at(i64::MIN), Some(IdTokenReason::AuthTime));
         assert_eq!(five_minutes.check(None, None, now(), &provider(&[])), Err(IdTokenReason::NoAuthTime));
     }

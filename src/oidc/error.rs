@@ -241,8 +241,8 @@ pub enum IdTokenReason {
     /// `auth_time` is missing although `max_age` was asked for.
     #[error("auth_time is missing")]
     NoAuthTime,
-    /// The authentication is older than `max_age`.
-    #[error("the authentication is older than asked for")]
+    /// The authentication is older than `max_age`, or lies in the future.
+    #[error("the authentication is older than asked for, or still to come")]
     AuthTime,
     /// `acr` is none of those asked for.
     #[error("acr is not what was asked for")]
