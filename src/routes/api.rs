@@ -64,7 +64,8 @@ where
 /// The API does not take the token it was given.
 ///
 /// # Errors
-/// The session's login is not enough for it: then this is what the page is told.
+/// The session's login is not enough for it: then this is what the page is told. An API that demands what it has been given already is
+/// left to speak for itself: otherwise the page would have people log in again and again.
 async fn refused(frontend: &Frontend, id: SessionId, grant: &Grant, refusal: Refusal) -> Result<(), Error> {
     match refusal {
         Refusal::Token => {
@@ -73,8 +74,12 @@ async fn refused(frontend: &Frontend, id: SessionId, grant: &Grant, refusal: Ref
             Ok(())
         }
         Refusal::Authentication(demand) => {
-            let loaded = frontend.sessions().load(id).await?.ok_or(Error::SessionExpired)?;
-            Err(Error::StepUpRequired { step_up: frontend.sessions().step_up(&loaded.user, demand) })
+            let sessions = frontend.sessions();
+            let loaded = sessions.load(id).await?.ok_or(Error::SessionExpired)?;
+            if sessions.meets_for_sure(&loaded.user, &demand) {
+                return Ok(());
+            }
+            Err(Error::StepUpRequired { step_up: sessions.step_up(&loaded.user, demand) })
         }
     }
 }

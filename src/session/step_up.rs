@@ -31,6 +31,15 @@ impl Sessions {
         demand.check(user.acr(), user.auth_time(), self.now(), &self.provider).is_ok()
     }
 
+    /// Whether another login could bring nothing new: this session's meets `demand` even if the provider's clock is off, or meets it and
+    /// is only just done.
+    pub(crate) fn meets_for_sure(&self, user: &UserSession, demand: &Demand) -> bool {
+        let now = self.now();
+        let meets_at = |time| demand.check(user.acr(), user.auth_time(), time, &self.provider).is_ok();
+        // Once the leeway has passed it is used up.
+        meets_at(now + self.provider.clock_skew) || (meets_at(now) && now.since(user.logged_in_at()) < JUST_DONE)
+    }
+
     /// The value of `step_up` in a login link that leads this session to where it meets `demand`: base64url, good for an hour.
     pub(crate) fn step_up(&self, user: &UserSession, mut demand: Demand) -> Secret<String> {
         // A session never becomes weaker, so a login that would leave it weaker is not worth asking for.
@@ -57,5 +66,7 @@ impl Sessions {
     }
 }
 
+/// How long it takes a page that comes back from a login to make its calls again.
+const JUST_DONE: Duration = Duration::from_secs(10);
 /// What the value is sealed to, beside the frontend: no cookie is called like this.
 const PLACE: &str = "step_up";

@@ -222,6 +222,7 @@ async fn a_login_weaker_than_was_asked_for_is_refused_and_the_session_stays() {
 async fn a_step_up_never_makes_a_session_weaker() {
     let app = ordered().start().await;
     let mut browser = app.logged_in("alice").await;
+    app.clock.advance(6 * MINUTE);
     let recent = demanded(&mut browser, &upstream::saying("max_age=\"300\"")).await;
     let stronger = demanded(&mut browser, VAULT).await;
     step_up(&mut browser, &stronger, "/").await;

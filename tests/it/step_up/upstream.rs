@@ -83,6 +83,55 @@ async fn a_challenge_that_makes_no_sense_stays_the_apis_own_answer() {
     assert_eq!(browser.fetch(Method::GET, &forbidden).await.status, StatusCode::FORBIDDEN);
 }
 
+/// A call that is answered with the API's own 401, whatever it demands.
+async fn is_left_to_the_api(browser: &mut Browser, parameters: &str) {
+    let answer = browser.fetch(Method::GET, &saying(parameters)).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::UNAUTHORIZED, None), "{parameters}");
+}
+
+#[tokio::test]
+async fn an_api_that_demands_what_it_has_does_not_have_people_log_in_for_ever() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(Duration::from_secs(3));
+    is_left_to_the_api(&mut browser, "max_age=\"3600\"").await;
+    is_left_to_the_api(&mut browser, "max_age=\"0\"").await;
+    is_left_to_the_api(&mut browser, &format!("acr_values=\"{PASSWORD}\"")).await;
+    let login_url = demanded(&mut browser, VAULT).await;
+    step_up(&mut browser, &login_url, "/").await;
+    app.clock.advance(MINUTE);
+    // As strong as it gets, whether the API can see it or not.
+    for acr in [PASSWORD, SECOND_FACTOR] {
+        is_left_to_the_api(&mut browser, &format!("acr_values=\"{acr}\"")).await;
+    }
+    let login_url = demanded(&mut browser, &saying("max_age=\"0\"")).await;
+    step_up(&mut browser, &login_url, "/").await;
+    is_left_to_the_api(&mut browser, "max_age=\"0\"").await;
+}
+
+#[tokio::test]
+async fn a_provider_that_grants_every_acr_does_not_have_people_log_in_for_ever() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    // The provider's word for whatever it is asked for.
+    let anything = "acr_values=\"urn:cloakroom:acr:not-asked-for\"";
+    let login_url = demanded(&mut browser, &saying(anything)).await;
+    app.misbehave(Fault::IdTokenWrongAcr);
+    step_up(&mut browser, &login_url, "/").await;
+    assert_eq!(browser.user().await["claims"]["acr"], "urn:cloakroom:acr:not-asked-for");
+    is_left_to_the_api(&mut browser, anything).await;
+}
+
+#[tokio::test]
+async fn a_login_that_the_provider_made_of_an_old_one_is_not_recent() {
+    let app = ordered().start().await;
+    let mut browser = app.logged_in("alice").await;
+    app.clock.advance(10 * MINUTE);
+    let callback = browser.callback_url("/", "alice").await;
+    browser.click(&callback).await;
+    demanded(&mut browser, &saying("max_age=\"300\"")).await;
+}
+
 #[tokio::test]
 async fn nothing_but_the_demand_reaches_the_provider() {
     let app = ordered().start().await;
