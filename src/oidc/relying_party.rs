@@ -231,6 +231,11 @@ impl RelyingParty {
         metadata::origins_of_pages(self.issuer(), self.provider.metadata_at_hand().as_deref())
     }
 
+    /// Whether a page of this origin can be the provider's. Nobody knows while the provider's metadata are not at hand.
+    pub(crate) fn may_have_pages_at(&self, origin: &str) -> bool {
+        self.provider.metadata_at_hand().is_none() || self.provider_origins().iter().any(|known| known == origin)
+    }
+
     /// Our registration as it is now.
     fn client(&self) -> Arc<ClientOptions> {
         self.client.load_full()

@@ -8,8 +8,8 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderValue, Method, header};
-use url::form_urlencoded;
+use http::{HeaderMap, HeaderValue, Method, header};
+use url::{Url, form_urlencoded};
 
 use crate::Error;
 use crate::frontend::Frontend;
@@ -29,6 +29,10 @@ pub(super) async fn get(
         return Err(Error::LoginNeedsNavigation);
     }
     csrf::check_navigation(&parts.headers)?;
+    // Before it counts: pages of others must not use up what a whole network behind one address may ask.
+    if !may_be_framed_by(&frontend, &parts.headers) {
+        return Err(Error::LogoutRequestInvalid("the page that asks is not the provider's"));
+    }
     let sid = session_named(parts.uri.query(), frontend.relying_party().issuer())?;
     let within_limit = limiter.check(hops.client, frontend.now());
     within_limit.inspect_err(|_| metric::rate_limited(frontend.id(), "frontchannel-logout"))?;
@@ -61,6 +65,13 @@ fn session_named(query: Option<&str>, issuer: &str) -> Result<String, Error> {
         return Err(Error::LogoutRequestInvalid("sid is empty or too long"));
     }
     Ok(sid)
+}
+
+/// `Referer` holds at least the origin of the page, unless that page wants nobody to know it.
+fn may_be_framed_by(frontend: &Frontend, headers: &HeaderMap) -> bool {
+    let Some(referer) = headers.get(header::REFERER) else { return true };
+    let page = referer.to_str().ok().and_then(|referer| Url::parse(referer).ok());
+    page.is_some_and(|page| frontend.relying_party().may_have_pages_at(&page.origin().ascii_serialization()))
 }
 
 /// The page may be shown in the provider's and nowhere else.

@@ -69,6 +69,25 @@ fn frames(page: &Page) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_page_that_says_it_is_not_the_providers_ends_nothing_and_counts_for_nobody() {
+    let app = start().await;
+    let mut browser = app.logged_in("alice").await;
+    let told = path(&[("iss", app.provider.issuer()), ("sid", &only_sid(&app))]);
+    for _ in 0..150 {
+        let page = framed(&app, &told, &[("referer", "https://evil.example/")]).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    }
+    let nearly = format!("{}.evil.example/", app.provider.issuer());
+    for referer in [app.url.as_str(), &nearly, "nonsense", "", "null"] {
+        assert_eq!(framed(&app, &told, &[("referer", referer)]).await.status, StatusCode::BAD_REQUEST, "{referer}");
+    }
+    assert!(browser.is_logged_in().await);
+    let page = format!("{}/end_session?x=1", app.provider.issuer());
+    assert_eq!(framed(&app, &told, &[("referer", &page)]).await.status, StatusCode::OK);
+    assert!(!browser.is_logged_in().await);
+}
+
+#[tokio::test]
 async fn a_logout_at_the_provider_ends_the_session_that_its_frame_names() {
     let app = start().await;
     let (mut browser, mut elsewhere) = (app.logged_in("alice").await, app.logged_in("alice").await);
