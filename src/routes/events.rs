@@ -100,19 +100,22 @@ impl Telling {
             Happening::Expiring(left) => event(&tag, "expiring", &json!({ "expires_in": left.as_secs() })),
             Happening::Refreshed => event(&tag, "refreshed", &json!({})),
             Happening::TokenExpired => event(&tag, "token-expired", &json!({})),
-            Happening::Replaced => replaced(),
+            Happening::Replaced => replaced(""),
             Happening::Ended(reason) => ended(reason),
         }
     }
 }
 
-/// What a page has missed whose session was the one with this tag.
+/// What a page has missed whose session was the one with this tag. Its id is the session that lives, so that the page comes to that one
+/// next, also if it asks by a query that stays the same.
 fn missed(frontend: &Frontend, now: &Loaded, tag: &str) -> Option<Bytes> {
-    if now.key().tag() == tag {
-        return None;
+    let live = now.key().tag();
+    if live == tag {
+        // It knows the session, and waits for the cookie of the next.
+        return now.is_retired().then(|| replaced(&live));
     }
     let reason = frontend.sessions().why_ended(tag);
-    Some(if reason.is_none() && now.succeeds(tag) { replaced() } else { ended(reason) })
+    Some(if reason.is_none() && now.succeeds(tag) { replaced(&live) } else { ended_at(&live, reason) })
 }
 
 /// The tag in `Last-Event-ID`, if it is one.
@@ -124,12 +127,16 @@ fn tag(tag: &str) -> Option<&str> {
     (tag.len() == 16 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(tag)
 }
 
-fn replaced() -> Bytes {
-    event("", "replaced", &json!({}))
+fn replaced(id: &str) -> Bytes {
+    event(id, "replaced", &json!({}))
 }
 
 fn ended(reason: Option<Reason>) -> Bytes {
-    event("", "ended", &json!({ "reason": reason.map_or("unknown", Reason::as_str) }))
+    ended_at("", reason)
+}
+
+fn ended_at(id: &str, reason: Option<Reason>) -> Bytes {
+    event(id, "ended", &json!({ "reason": reason.map_or("unknown", Reason::as_str) }))
 }
 
 /// One event. An empty id has the browser forget the one it has.

@@ -280,8 +280,40 @@ async fn who_comes_back_to_another_session_is_told_of_the_end_of_the_first() {
     assert_eq!(events.last().await.name, "replaced");
     browser.fetch(Method::POST, "/bff/logout").await;
     browser.log_in("/", "alice").await;
-    assert_eq!(EventSource::open(&browser, &last).await.ended().await, "logout", "as the session after it");
+    let told = EventSource::open(&browser, &last).await.last().await;
+    assert_eq!((told.name.as_str(), &told.data["reason"]), ("ended", &json!("logout")), "as the session after it");
     EventSource::of(&browser).await;
+}
+
+#[tokio::test]
+async fn who_asks_by_the_same_query_again_comes_to_the_session_that_lives() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let tag = browser.user().await["session"]["tag"].as_str().unwrap().to_owned();
+    let by_query = browser.at(&format!("/bff/events?last_event_id={tag}"));
+    app.clock.advance(SECOND);
+    browser.log_in("/", "alice").await;
+    let told = EventSource::open_at(&browser, by_query.as_str(), &[]).await.last().await;
+    assert_eq!(told.name, "replaced");
+    // As browsers do by themselves.
+    let mut again = EventSource::open_at(&browser, by_query.as_str(), &[("last-event-id", &told.id)]).await;
+    let session = again.next().await;
+    assert_eq!((session.name.as_str(), &session.data["tag"]), ("session", &json!(told.id)));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_next_sessions_cookie_is_told_that_and_nothing_else() {
+    let app = TestApp::start().await;
+    let mut browser = app.logged_in("alice").await;
+    let (tag, late) = (browser.user().await["session"]["tag"].as_str().unwrap().to_owned(), browser.tab());
+    app.clock.advance(SECOND);
+    browser.log_in("/", "alice").await;
+    let by_query = browser.at(&format!("/bff/events?last_event_id={tag}"));
+    for _ in 0..2 {
+        let told = EventSource::open_at(&late, by_query.as_str(), &[]).await.last().await;
+        assert_eq!((told.name.as_str(), told.id.as_str()), ("replaced", tag.as_str()));
+    }
+    EventSource::of(&late).await;
 }
 
 #[tokio::test]
