@@ -25,6 +25,11 @@ pub(super) fn check(server: &Server, keys: &[MasterKey], frontends: &[Options], 
                 "is http, but the listener speaks TLS (server.tls): write https, or leave tls out",
             );
         }
+        let is_behind_proxy = frontend.url.scheme() == "https" && server.tls.is_none();
+        if frontend.frontchannel_logout && is_behind_proxy && server.trusted_proxies.is_empty() {
+            let what = "TLS ends at a proxy that server.trusted_proxies does not name, so everybody's logouts count as one client's";
+            reader.weaken(&at.key("frontchannel_logout"), what);
+        }
         // Told once, at the later of the two.
         if let Some(twin) = frontends[..index].iter().find(|other| other.url == frontend.url) {
             let message =

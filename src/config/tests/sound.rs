@@ -71,6 +71,17 @@ fn methods_are_those_that_were_named() {
 }
 
 #[test]
+fn logouts_that_count_as_one_clients_are_told() {
+    let told = |tables: &str| {
+        let file = shop(&format!("frontchannel_logout = true\n{tables}"));
+        let config = load(&file);
+        config.summary().to_string().contains("count as one client's")
+    };
+    assert!(told(""));
+    assert!(!told("[server]\ntrusted_proxies = [\"10.0.0.0/8\"]"));
+}
+
+#[test]
 fn the_summary_says_what_was_configured_and_what_was_weakened() {
     let directory = tempfile::tempdir().unwrap();
     let config = load(
