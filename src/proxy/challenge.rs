@@ -57,10 +57,12 @@ impl Challenge {
         (!demand.is_empty()).then_some(demand)
     }
 
-    /// Nothing if it has one of this name: two values could mean one thing to us and another to somebody else (§11.2).
+    /// Nothing if it has one of this name: two values could mean one thing to us and another to somebody else (§11.2). Nor if it has
+    /// very many.
     fn add(&mut self, name: &str, value: String) -> Option<()> {
         let name = name.to_ascii_lowercase();
-        self.parameter(&name).is_none().then(|| self.parameters.push((name, value)))
+        let fits = self.parameters.len() < MOST_PARAMETERS && self.parameter(&name).is_none();
+        fits.then(|| self.parameters.push((name, value)))
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
@@ -68,8 +70,8 @@ impl Challenge {
     }
 }
 
-/// The challenges of one header line. Nothing if any part of it breaks the grammar, a parameter comes twice in a challenge, or the
-/// line is longer than 8 KiB.
+/// The challenges of one header line. Nothing if any part of it breaks the grammar, a parameter comes twice in a challenge, the line
+/// is longer than 8 KiB, or there are more than 16 challenges in it or 32 parameters in one of them.
 pub(super) fn read(line: &HeaderValue) -> Option<Vec<Challenge>> {
     let mut rest = Reader(line.as_bytes());
     if rest.0.len() > LONGEST_LINE {
@@ -83,6 +85,9 @@ pub(super) fn read(line: &HeaderValue) -> Option<Vec<Challenge>> {
         } else {
             let mut challenge = Challenge { scheme: name, parameters: Vec::new() };
             rest.first_parameter(&mut challenge)?;
+            if challenges.len() == MOST_CHALLENGES {
+                return None;
+            }
             challenges.push(challenge);
         }
         rest.end_of_element()?;
@@ -201,6 +206,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 const LONGEST_LINE: usize = 8 * 1024;
+const MOST_CHALLENGES: usize = 16;
+/// Each new one is compared with those before.
+const MOST_PARAMETERS: usize = 32;
 const LONGEST_ACR_VALUES: usize = 256;
 
 #[cfg(test)]
@@ -280,6 +288,17 @@ mod tests {
             assert_eq!(challenges(line), None, "{line}");
         }
         assert_eq!(challenges(&format!("Bearer a=\"{}\"", "b".repeat(8 * 1024))), None);
+    }
+
+    #[test]
+    fn a_line_of_very_many_parts_is_not_read() {
+        let parameters = |count: usize| {
+            let each: Vec<_> = (0..count).map(|n| format!("p{n}=v")).collect();
+            challenges(&format!("Bearer {}", each.join(", "))).map(|read| read[0].parameters.len())
+        };
+        assert_eq!((parameters(32), parameters(33)), (Some(32), None));
+        let schemes = |count: usize| challenges(&vec!["Bearer"; count].join(", ")).map(|read| read.len());
+        assert_eq!((schemes(16), schemes(17)), (Some(16), None));
     }
 
     #[test]
