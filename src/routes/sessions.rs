@@ -5,8 +5,8 @@
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::logout::parameter;
@@ -32,9 +32,10 @@ pub(super) async fn delete_others(
     session: SessionRef,
     parts: Parts,
 ) -> Result<StatusCode, Error> {
-    let caller = caller(&frontend, session, &parts).await?;
+    let caller = ender(&frontend, session, &parts).await?;
     if parameter(parts.uri.query(), "others").as_deref() != Some("true") {
-        return Err(Error::MethodNotAllowed { allow: HeaderValue::from_static("GET, HEAD") });
+        let why = "others=true is missing, which ends all sessions but this one; one is ended by its tag in the path";
+        return Err(Error::SelectionInvalid { why: why.to_owned() });
     }
     let of = frontend.clone();
     // A tab that closes must not leave some of them alive.
@@ -50,7 +51,7 @@ pub(super) async fn delete(
     tag: Result<Path<String>, PathRejection>,
     parts: Parts,
 ) -> Result<StatusCode, Error> {
-    let caller = caller(&frontend, session, &parts).await?;
+    let caller = ender(&frontend, session, &parts).await?;
     let Path(tag) = tag.map_err(|_| Error::RouteNotFound)?;
     let of = frontend.clone();
     let ended = frontend.see_through(async move { of.sessions().end_own(&caller, &tag).await }).await;
@@ -79,6 +80,13 @@ impl Session {
             current: own.is_current,
         }
     }
+}
+
+/// The live session that asks to end some. Not a retired one: it knows the session that took its place, but not what took the place of
+/// that one, and would end the very session that the person is in.
+async fn ender(frontend: &Frontend, session: SessionRef, parts: &Parts) -> Result<Loaded, Error> {
+    let caller = caller(frontend, session, parts).await?;
+    if caller.is_retired() { Err(Error::SessionExpired) } else { Ok(caller) }
 }
 
 /// The live session that asks, also a retired one.

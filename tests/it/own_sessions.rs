@@ -218,8 +218,11 @@ async fn without_a_word_of_others_nothing_ends() {
     let (mut desk, mut phone) = (app.logged_in("alice").await, app.logged_in("alice").await);
     for path in ["/bff/sessions", "/bff/sessions?others", "/bff/sessions?others=false", "/bff/sessions?other=true"] {
         let page = desk.fetch(Method::DELETE, path).await;
-        assert_eq!((page.status, page.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD")), "{path}");
+        assert_eq!((page.status, page.problem().as_str()), (StatusCode::BAD_REQUEST, "selection-invalid"), "{path}");
+        assert!(page.text().contains("others=true is missing"), "{}", page.text());
     }
+    let page = desk.fetch(Method::PUT, "/bff/sessions?others=true").await;
+    assert_eq!((page.status, page.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("GET, HEAD, DELETE")));
     let page = desk.fetch(Method::DELETE, "/bff/sessions/").await;
     assert_eq!(page.problem(), "route-not-found", "a tag that got lost");
     assert!(is_alive(&mut desk).await && is_alive(&mut phone).await);
@@ -252,7 +255,7 @@ async fn what_an_ended_session_took_the_place_of_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_replaced_session_that_still_answers_speaks_for_the_one_after_it() {
+async fn a_replaced_session_that_still_answers_shows_the_one_after_it_and_ends_nothing() {
     let app = TestApp::start().await;
     let (mut desk, mut phone) = (app.logged_in("alice").await, app.logged_in("alice").await);
     let mut older_tab = desk.tab();
@@ -262,8 +265,16 @@ async fn a_replaced_session_that_still_answers_speaks_for_the_one_after_it() {
     let current: Vec<_> = listed.iter().filter(|entry| entry["current"] == true).collect();
     assert_eq!((listed.len(), current.len()), (2, 1));
     assert_eq!(current[0]["tag"], tag_of(&mut desk).await);
-    assert_done(&end_others(&mut older_tab).await);
-    assert!(is_alive(&mut desk).await && !is_alive(&mut phone).await);
+    // The session after the next is a stranger to it.
+    app.clock.advance(SECOND);
+    desk.log_in("/", "alice").await;
+    let (desks, phones) = (tag_of(&mut desk).await, tag_of(&mut phone).await);
+    for refused in
+        [end_others(&mut older_tab).await, end(&mut older_tab, &desks).await, end(&mut older_tab, &phones).await]
+    {
+        assert_eq!((refused.status, refused.problem().as_str()), (StatusCode::UNAUTHORIZED, "session-expired"));
+    }
+    assert!(is_alive(&mut desk).await && is_alive(&mut phone).await);
 }
 
 #[tokio::test]
