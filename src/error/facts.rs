@@ -54,9 +54,9 @@ pub(crate) const ALL: [&Facts; 31] = [
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
     status: StatusCode::UNAUTHORIZED,
     slug: "not-authenticated",
-    title: "Not signed in",
-    happened: "This needs a signed-in user.",
-    remedy: "Sign in and try again.",
+    title: "Not logged in",
+    happened: "This needs a logged-in user.",
+    remedy: "Log in and try again.",
     level: Level::DEBUG,
 };
 pub(super) const SESSION_EXPIRED: Facts = Facts {
@@ -64,7 +64,7 @@ pub(super) const SESSION_EXPIRED: Facts = Facts {
     slug: "session-expired",
     title: "Your session is over",
     happened: "It ran out or was ended.",
-    remedy: "Sign in again to go on.",
+    remedy: "Log in again to go on.",
     level: Level::INFO,
 };
 pub(super) const CSRF_HEADER_MISSING: Facts = Facts {
@@ -87,23 +87,23 @@ pub(super) const RETURN_TO_NOT_ALLOWED: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "return-to-not-allowed",
     title: "The link leads nowhere",
-    happened: "After signing in one can only return to a page of this application.",
-    remedy: "Open the application and sign in from there.",
+    happened: "After logging in one can only return to a page of this application.",
+    remedy: "Open the application and log in from there.",
     level: Level::INFO,
 };
 pub(super) const UNKNOWN_ISSUER: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "unknown-issuer",
     title: "Unknown provider",
-    happened: "The link asks to sign in with a provider that this application does not use.",
-    remedy: "Open the application and sign in from there.",
+    happened: "The link asks to log in with a provider that this application does not use.",
+    remedy: "Open the application and log in from there.",
     level: Level::INFO,
 };
 pub(super) const LOGIN_NEEDS_NAVIGATION: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "login-needs-navigation",
     title: "This link has to be opened",
-    happened: "Signing in and out happen by opening the link in the browser's window, not by fetching, preloading or framing it.",
+    happened: "Logging in and out happen by opening the link in the browser's window, not by fetching, preloading or framing it.",
     remedy: "Open the link itself.",
     level: Level::INFO,
 };
@@ -111,14 +111,14 @@ pub(super) const LOGIN_PARAMETER_NOT_ALLOWED: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "login-parameter-not-allowed",
     title: "The link asks for something it may not",
-    happened: "A sign-in link may set only parameters that the operator allowed, once each, to values that make sense.",
+    happened: "A login link may set only parameters that the operator allowed, once each, to values that make sense.",
     remedy: "Leave the parameter out, or have it allowed.",
     level: Level::INFO,
 };
 pub(super) const LOGIN_EXPIRED: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "login-expired",
-    title: "This sign-in is over",
+    title: "This login is over",
     happened: "It took too long, was finished already, or was started in another browser.",
     remedy: "Start again.",
     level: Level::INFO,
@@ -126,8 +126,8 @@ pub(super) const LOGIN_EXPIRED: Facts = Facts {
 pub(super) const LOGIN_ENDED: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "login-ended",
-    title: "You were signed out meanwhile",
-    happened: "The provider ended this sign-in before it was complete.",
+    title: "You were logged out meanwhile",
+    happened: "The provider ended this login before it was complete.",
     remedy: "Start again.",
     level: Level::INFO,
 };
@@ -135,14 +135,14 @@ pub(super) const LOGIN_RESPONSE_INVALID: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "login-response-invalid",
     title: "The provider's answer does not fit",
-    happened: "The sign-in came back in a form that cannot be trusted.",
+    happened: "The login came back in a form that cannot be trusted.",
     remedy: "Start again.",
     level: Level::WARN,
 };
 pub(super) const LOGIN_REFUSED: Facts = Facts {
     status: StatusCode::FORBIDDEN,
     slug: "login-refused",
-    title: "The sign-in was refused",
+    title: "The login was refused",
     happened: "The provider did not sign you in, or not as this application needs it.",
     remedy: "Start again, or ask whoever looks after your account.",
     level: Level::INFO,
@@ -151,7 +151,7 @@ pub(super) const PROVIDER_MISBEHAVED: Facts = Facts {
     status: StatusCode::BAD_GATEWAY,
     slug: "provider-misbehaved",
     title: "The provider's answer cannot be used",
-    happened: "Signing in failed on the provider's side or by our registration there.",
+    happened: "Logging in failed on the provider's side or by our registration there.",
     remedy: "Start again; if it goes on, tell the operator the request id.",
     level: Level::ERROR,
 };
@@ -159,16 +159,16 @@ pub(super) const PROVIDER_UNAVAILABLE: Facts = Facts {
     status: StatusCode::SERVICE_UNAVAILABLE,
     slug: "provider-unavailable",
     title: "The provider cannot be reached",
-    happened: "The sign-in service does not answer. Nothing is lost.",
+    happened: "The login service does not answer. Nothing is lost.",
     remedy: "Try again in a moment.",
     level: Level::WARN,
 };
 pub(super) const LOGOUT_LINK_NOT_YOURS: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "logout-link-not-yours",
-    title: "This sign-out link is not yours",
+    title: "This logout link is not yours",
     happened: "It belongs to another session.",
-    remedy: "Sign out from the application itself.",
+    remedy: "Log out from the application itself.",
     level: Level::INFO,
 };
 pub(super) const ROUTE_NOT_FOUND: Facts = Facts {
@@ -263,7 +263,7 @@ pub(super) const UNAVAILABLE: Facts = Facts {
     status: StatusCode::SERVICE_UNAVAILABLE,
     slug: "unavailable",
     title: "Sessions cannot be read right now",
-    happened: "You are not signed out, and nothing is lost.",
+    happened: "You are not logged out, and nothing is lost.",
     remedy: "Try again in a moment.",
     level: Level::ERROR,
 };
@@ -278,9 +278,9 @@ pub(super) const INTERNAL: Facts = Facts {
 pub(super) const LOGOUT_REQUEST_INVALID: Facts = Facts {
     status: StatusCode::BAD_REQUEST,
     slug: "logout-request-invalid",
-    title: "The sign-out request does not fit",
-    happened: "A provider that signs somebody out here says who it is and which session it means. This request does not.",
-    remedy: "Sign out from the application itself.",
+    title: "The logout request does not fit",
+    happened: "A provider that logs somebody out here says who it is and which session it means. This request does not.",
+    remedy: "Log out from the application itself.",
     level: Level::WARN,
 };
 pub(super) const TOO_MANY_REQUESTS: Facts = Facts {
@@ -295,7 +295,7 @@ pub(super) const STEP_UP_REQUIRED: Facts = Facts {
     status: StatusCode::UNAUTHORIZED,
     slug: "step-up-required",
     title: "Please confirm that it is you",
-    happened: "This needs a stronger or more recent sign-in than the one you have.",
-    remedy: "Sign in once more and try again; until then everything else goes on.",
+    happened: "This needs a stronger or more recent login than the one you have.",
+    remedy: "Log in once more and try again; until then everything else goes on.",
     level: Level::INFO,
 };

@@ -31,7 +31,7 @@ impl<'a> ErrorPage<'a> {
     pub(super) fn new(error: &Error, voice: &'a Voice, request_id: Option<&'a str>) -> Self {
         let facts = error.facts();
         let action_label = match facts.status {
-            _ if error.is_mended_by_login() => "Sign in",
+            _ if error.is_mended_by_login() => "Log in",
             _ if facts.slug.starts_with("login-") && facts.slug != "login-parameter-not-allowed" => "Start again",
             _ => "",
         };

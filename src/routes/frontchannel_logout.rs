@@ -81,7 +81,7 @@ fn policy(frontend: &Frontend) -> Result<HeaderValue, Error> {
     HeaderValue::try_from(policy).map_err(|_| Error::Internal("an origin is not plain ASCII"))
 }
 
-const PAGE: &str = "<!doctype html><title>Signed out</title>";
+const PAGE: &str = "<!doctype html><title>Logged out</title>";
 /// Providers use some forty characters.
 const LONGEST_SID: usize = 1024;
 /// An office behind one address that goes home at five, and far from what would wear out a store.

@@ -27,8 +27,8 @@ test('a logout at the provider reaches the app\'s tab, without any cookie', asyn
 
   const other = await context.newPage();
   await other.goto(`${provider}/end_session`);
-  await other.getByRole('button', { name: 'Sign out' }).click();
-  await expect(other.getByRole('heading', { name: 'Signed out' })).toBeVisible();
+  await other.getByRole('button', { name: 'Log out' }).click();
+  await expect(other.getByRole('heading', { name: 'Logged out' })).toBeVisible();
 
   await expect.poll(told).toEqual([['session', undefined], ['ended', 'provider-logout']]);
   expect(await user(page)).toMatchObject({ authenticated: false });
@@ -37,7 +37,7 @@ test('a logout at the provider reaches the app\'s tab, without any cookie', asyn
   expect(await frames[0].allHeaders()).not.toHaveProperty('cookie');
   // The provider may frame the answer: the browser shows it.
   await expect.poll(() => other.frames().map((frame) => frame.url())).toContain(frames[0].url());
-  expect(await other.frames().find((frame) => frame.url() === frames[0].url()).title()).toBe('Signed out');
+  expect(await other.frames().find((frame) => frame.url() === frames[0].url()).title()).toBe('Logged out');
 });
 
 test('a logout in the app passes the frames and comes back to the app', async ({ context, page, person, world }) => {

@@ -157,12 +157,12 @@ impl AuthorizationRequest {
         })
     }
 
-    /// Whether somebody who signed in then need not do it again.
+    /// Whether somebody who logged in then need not do it again.
     fn is_recent_enough(&self, session: &SignOnSession, now: Timestamp) -> bool {
         self.max_age.is_none_or(|max_age| now.since(session.auth_time) <= max_age)
     }
 
-    /// How strongly somebody has to sign in.
+    /// How strongly somebody has to log in.
     pub(super) fn acr(&self) -> Acr {
         self.acr
     }

@@ -69,7 +69,7 @@ impl Inner {
 
     async fn end_session(&self, request: &LogoutRequest, as_sent: &str, headers: &HeaderMap) -> Response {
         let here = self.sign_on_session(headers);
-        // §2: whoever is signed in is asked, unless the hint is about just that session.
+        // §2: whoever is logged in is asked, unless the hint is about just that session.
         let hinted = request.hint.as_ref().map(|hint| hint.sid.as_str());
         if let Some(session) = here.filter(|session| hinted != Some(session.sid.as_str()) && !request.confirmed) {
             return pages::confirm_logout(session.user.name, as_sent);

@@ -1,4 +1,4 @@
-//! Signing in at the provider itself: its login form and its single sign-on cookie.
+//! Logging in at the provider itself: its login form and its single sign-on cookie.
 
 use std::sync::Arc;
 

@@ -117,10 +117,10 @@ impl DevClient {
     }
 }
 
-/// Somebody who can sign in.
+/// Somebody who can log in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DevUser {
-    /// The name to sign in with, which is the password too.
+    /// The name to log in with, which is the password too.
     pub username: &'static str,
     /// `sub`.
     pub subject: &'static str,
@@ -134,7 +134,7 @@ pub struct DevUser {
     pub email: &'static str,
 }
 
-/// Everybody who can sign in.
+/// Everybody who can log in.
 pub const USERS: [DevUser; 2] = [
     DevUser {
         username: "alice",

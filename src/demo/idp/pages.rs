@@ -83,7 +83,7 @@ pub(super) fn second_factor(handle: &str, client_id: &str, name: &str) -> Respon
     page(StatusCode::OK, &SecondFactor { css: CSS, handle, client_id, name })
 }
 
-/// Asks whether to sign out; posts `confirmed=yes` to the same request.
+/// Asks whether to log out; posts `confirmed=yes` to the same request.
 pub(super) fn confirm_logout(name: &str, request: &str) -> Response {
     page(StatusCode::OK, &ConfirmLogout { css: CSS, name, action: format!("/end_session?{request}") })
 }
@@ -118,11 +118,11 @@ impl IntoResponse for Problem {
                 "The application asked to send you on to an address that is not registered for it. To be safe, you stay here."
             }
             Self::UnknownLogoutUri => {
-                "The application asked to send you on, after signing out, to an address that is not registered for it. You are still signed in."
+                "The application asked to send you on, after logging out, to an address that is not registered for it. You are still logged in."
             }
             Self::Repeated => "The request names a parameter twice, so it is not clear what it means.",
             Self::LoginOver => {
-                "This sign-in form was already used, or the provider was restarted. Go back to the application and start again."
+                "This login form was already used, or the provider was restarted. Go back to the application and start again."
             }
         };
         page(StatusCode::BAD_REQUEST, &Message { css: CSS, title: "This does not work", text })

@@ -1,4 +1,4 @@
-//! What the provider remembers: sign-in sessions, codes, grants and the tokens that hang on them. All in memory, gone with it.
+//! What the provider remembers: login sessions, codes, grants and the tokens that hang on them. All in memory, gone with it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) struct Memory {
     issued: Vec<String>,
 }
 
-/// Somebody signed in at the provider.
+/// Somebody logged in at the provider.
 #[derive(Clone)]
 pub(super) struct SignOnSession {
     pub(super) user: &'static DevUser,
@@ -41,7 +41,7 @@ pub(super) struct SignOnSession {
     pub(super) acr: Acr,
 }
 
-/// How strongly somebody signed in, weakest first.
+/// How strongly somebody logged in, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Acr {
     Password,

@@ -268,12 +268,12 @@ async fn without_a_hint_whoever_is_signed_in_is_asked() {
     let signed_in = world.sign_in(&page, "alice", "alice").await;
     let cookie = signed_in.cookie();
     let asked = world.get("/end_session?confirmed=yes", &cookie).await.body;
-    assert!(asked.contains("Sign out?"), "{asked}");
+    assert!(asked.contains("Log out?"), "{asked}");
 
     let confirmed = world.post_with_cookie("/end_session", &[("confirmed", "yes")], &cookie).await;
     assert!(confirmed.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     let again = world.get("/end_session", &cookie).await.body;
-    assert!(again.contains("Signed out"), "{again}");
+    assert!(again.contains("Logged out"), "{again}");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async function startDemo(name, start) {
     async signIn(page, user) {
       await page.getByLabel('User name').fill(user);
       await page.getByLabel('Password').fill(user);
-      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('button', { name: 'Log in' }).click();
     },
   };
 }

@@ -3,7 +3,7 @@
 use super::world::World;
 use super::*;
 
-/// Alice signs in at the provider for the client `shop`, which listens for logouts here.
+/// Alice logs in at the provider for the client `shop`, which listens for logouts here.
 async fn signed_in(uri: Option<&str>) -> World {
     let world = World::new().await;
     let url = |text| Url::parse(text).unwrap();

@@ -117,7 +117,7 @@ impl World {
         self.get(&format!("/authorize?{query}"), cookie).await
     }
 
-    /// Signs in by the form of a login page.
+    /// Logs in by the form of a login page.
     pub(super) async fn sign_in(&self, page: &Answer, username: &str, password: &str) -> Answer {
         let after = page.body.split("name=\"request\" value=\"").nth(1).unwrap();
         let handle = after.split('"').next().unwrap();
