@@ -6,6 +6,7 @@
 mod cookies;
 mod device;
 mod endings;
+mod establish;
 mod following;
 mod login_attempts;
 mod own;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use cookies::{CookiePolicy, Life};
 pub(crate) use device::Device;
+pub(crate) use establish::{EstablishError, Established, Limits};
 pub(crate) use following::{Follower, Happening, UsedSession};
 pub(crate) use login_attempts::{Attempt, LoginAttempts, ParkedResponse};
 pub(crate) use own::OwnSession;
@@ -41,11 +43,8 @@ pub(crate) use upkeep::{Known, Meant, Upkeep, UpkeepError, Whose};
 pub use user::UserSession;
 
 use crate::clock::{Clock, Timestamp};
-use crate::oidc::{Authenticated, ProviderOptions, TokenSet};
-use crate::secret::Secret;
-use crate::store::{
-    self, Inserted, NewSession, Opened, Reason, Replaced, SealedStore, SessionId, SessionKey, Term, Updated, Watching,
-};
+use crate::oidc::{ProviderOptions, TokenSet};
+use crate::store::{self, Opened, Reason, SealedStore, SessionId, SessionKey, Term, Updated, Watching};
 
 /// Limits and names of sessions.
 #[derive(Clone, Debug)]
@@ -99,44 +98,6 @@ pub(crate) struct Loaded {
     opened: Opened,
 }
 
-/// A session that was just opened.
-#[derive(Debug)]
-pub(crate) struct Established {
-    pub(crate) id: SessionId,
-    pub(crate) user: UserSession,
-    /// Tokens of somebody else's session that this one took the place of: to be revoked.
-    pub(crate) displaced: Option<TokenSet>,
-}
-
-/// Why a login did not become a session.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum EstablishError {
-    /// The provider ended this login meanwhile.
-    #[error("the provider ended this login meanwhile")]
-    Ended,
-    /// The session that lives is of a stronger `acr`.
-    #[error("the login is weaker than the session it would replace")]
-    Weaker,
-    /// `previous` has ended or was replaced since it was read.
-    #[error("the session it would replace has ended or was replaced meanwhile")]
-    Overtaken,
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-/// What the limits of a new session and its "remember me" are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limits {
-    /// They start now.
-    Anew {
-        /// "Remember me" was asked for.
-        remember: bool,
-    },
-    /// Those of the session it takes the place of, if there is one and it is the same person's: a step-up. If not, they start now, and
-    /// nobody is remembered.
-    Kept,
-}
-
 /// What using a session does to its idle limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Touch {
@@ -172,39 +133,6 @@ impl Sessions {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// Opens a session for somebody who was authenticated, under a fresh id; `device` goes on its card. A `previous` session of the same person retires; one of
-    /// somebody else ends at once, and its tokens come back to be revoked.
-    ///
-    /// # Errors
-    /// `Ended`, `Weaker`, `Overtaken`: there is no new session, and `previous` is as it was (`Weaker`), retired (`Ended`), or whatever it
-    /// had become (`Overtaken`). `Store`.
-    pub(crate) async fn establish(
-        &self,
-        authenticated: Authenticated,
-        limits: Limits,
-        device: Option<Device>,
-        previous: Option<&Loaded>,
-    ) -> Result<Established, EstablishError> {
-        let same_person = previous.is_some_and(|previous| previous.user.is_of(&authenticated.identity));
-        if same_person
-            && previous.is_some_and(|previous| self.is_weaker(authenticated.acr.as_deref(), previous.user.acr()))
-        {
-            return Err(EstablishError::Weaker);
-        }
-        let predecessor = previous.filter(|_| same_person).map(|previous| previous.opened.key);
-        let remember = limits == Limits::Anew { remember: true };
-        let absolute = if remember { self.options.remember_absolute } else { self.options.absolute };
-        let tokens = authenticated.tokens.clone();
-        let mut user = UserSession::new(authenticated, remember, self.now(), absolute, predecessor);
-        if let (Limits::Kept, true, Some(previous)) = (limits, same_person, previous) {
-            user = user.in_place_of(&previous.user);
-        }
-        let id = SessionId::random();
-        let displaced = self.write_new(id, &user, (&tokens, &user.card(device)), previous, same_person).await?;
-        tracing::info!(session = %id.key().tag(), replaced = previous.is_some(), "session established");
-        Ok(Established { id, user, displaced })
     }
 
     /// The session with this id, if it lives. One that is past a limit, or of which a half does not open, is ended here. One of another
@@ -329,47 +257,6 @@ impl Sessions {
         self.idle_ends_at(user).min(user.ends_at())
     }
 
-    async fn write_new(
-        &self,
-        id: SessionId,
-        user: &UserSession,
-        (tokens, card): (&TokenSet, &[u8]),
-        previous: Option<&Loaded>,
-        same_person: bool,
-    ) -> Result<Option<TokenSet>, EstablishError> {
-        let session = user.write();
-        let tokens = Secret::new(serde_json::to_vec(tokens).expect("tokens are plain data"));
-        let (terms, limit) = (terms(user), self.options.max_per_subject);
-        let new = NewSession {
-            session: &session,
-            tokens: tokens.expose(),
-            card,
-            terms: &terms,
-            issued_at: user.issued_at(),
-            live_for: self.row_life(user),
-        };
-        let Some(previous) = previous else {
-            return match self.store.insert(&id, &new, limit).await? {
-                Inserted::Inserted { .. } => Ok(None),
-                Inserted::Ended => Err(EstablishError::Ended),
-                Inserted::Exists => Err(id_collision()),
-            };
-        };
-        let retire = if same_person { RETIRE } else { Duration::ZERO };
-        match self.store.replace(previous.opened.key, retire, &id, &new, limit).await? {
-            // Whoever ended it, or logged in anew, meant it: nothing of it goes on in a session that was begun before.
-            Replaced::Replaced { old: None, .. } if same_person && !previous.is_retired() => {
-                self.store.remove(&id, Reason::Logout).await?;
-                Err(EstablishError::Overtaken)
-            }
-            Replaced::Replaced { old, .. } => {
-                Ok(old.filter(|_| !same_person).and_then(|row| tokens_of(&self.store.open(&previous.id, row))))
-            }
-            Replaced::Ended => Err(EstablishError::Ended),
-            Replaced::Exists => Err(id_collision()),
-        }
-    }
-
     /// Of callers that come upon the row at the same time the one that ends it tells the log.
     async fn end_unreadable(&self, key: SessionKey, what: &'static str) -> Result<(), store::Error> {
         if self.store.remove_key(key, Reason::Unreadable).await? {
@@ -381,11 +268,6 @@ impl Sessions {
     /// Rows outlive their limits a little, so that it is our clock that judges them.
     fn row_life(&self, user: &UserSession) -> Duration {
         self.time_left(user) + ROW_SLACK
-    }
-
-    fn is_weaker(&self, new: Option<&str>, old: Option<&str>) -> bool {
-        let rank = |acr: Option<&str>| self.provider.rank(acr?);
-        rank(new) < rank(old)
     }
 }
 
@@ -434,10 +316,4 @@ fn terms(user: &UserSession) -> Vec<Term<'_>> {
     }
 }
 
-fn id_collision() -> EstablishError {
-    EstablishError::Store(store::Error::Unavailable("two random ids were the same".to_owned()))
-}
-
-/// How long API calls that are under way with the old id may still use it.
-const RETIRE: Duration = Duration::from_secs(10);
 const ROW_SLACK: Duration = Duration::from_mins(2);
