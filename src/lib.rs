@@ -54,9 +54,9 @@
 //! ```
 //!
 //! [`Cloakroom::serve`] brings TLS, limits, the admin listener and draining. An application that serves the router itself goes
-//! without these, and calls [`Cloakroom::stop`] when its end begins and [`Cloakroom::drain`] after it. Expired rows are removed wherever a `Cloakroom` or its router
-//! exists. [`Cloakroom::reload`] takes over rotated keys, secrets and certificates while everything runs; the program calls it on
-//! SIGHUP and when its files change.
+//! without these, and calls [`Cloakroom::stop`] when its end begins and [`Cloakroom::drain`] after it. Expired rows are removed
+//! wherever a `Cloakroom` or its router exists. [`Cloakroom::reload`] takes over rotated keys, secrets and certificates while
+//! everything runs; the program calls it on SIGHUP and when its files change.
 //!
 //! [`CloakroomBuilder::backend`] takes a session store of your own: anything that implements [`store::SessionBackend`] and
 //! passes the public suite of the feature `test-util`.

@@ -76,8 +76,8 @@ pub enum ReloadError {
 
 impl Cloakroom {
     /// Takes over what may change while everything runs: master keys, client secrets, the admin token, the roots of `server.ca_file`,
-    /// the listener's certificate and key. All of it or nothing; calls under way finish with what they began with. What else differs in `config` is
-    /// named and has no effect. Logs what was exchanged.
+    /// the listener's certificate and key. All of it or nothing; calls under way finish with what they began with. What else
+    /// differs in `config` is named and has no effect. Logs what was exchanged.
     ///
     /// A store without configured keys keeps the key it made itself, a client with a secret does not become a public one, and a
     /// listener does not begin or cease to speak TLS: these need a restart, too.

@@ -56,9 +56,9 @@ impl ServeError {
 }
 
 impl Cloakroom {
-    /// Serves the public listener (and the admin listener, on a `TcpListener` or on a Unix socket) until `shutdown` is over; then accepts nothing more, lets requests under way
-    /// finish within the configured `drain`, and waits for token renewals, so that no rotated token is lost. The admin listener goes on
-    /// until then, and `/readyz` says that it stops.
+    /// Serves the public listener (and the admin listener, on a `TcpListener` or on a Unix socket) until `shutdown` is over; then
+    /// accepts nothing more, lets requests under way finish within the configured `drain`, and waits for token renewals, so that no
+    /// rotated token is lost. The admin listener goes on until then, and `/readyz` says that it stops.
     ///
     /// # Errors
     /// `Certificate`.

@@ -28,7 +28,8 @@ pub(crate) enum LoggedOut {
 ///
 /// (1) does not apply, we register for no encryption. (2) and (3), signature and algorithm, are `Provider::verify`, which does the same
 /// for ID tokens and knows no `none`. (8), no `jti` twice, is optional and left out: a token that comes again ends nothing that is younger
-/// than it. (9) to (11) compare with sessions: terms are bound to issuer and client, and the search for them needs `sub` and `sid` to agree.
+/// than it. (9) to (11) compare with sessions: terms are bound to issuer and client, and the search for them needs `sub` and `sid`
+/// to agree.
 pub(super) fn check(
     claims: &Map<String, Value>,
     provider: &ProviderOptions,

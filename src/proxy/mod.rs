@@ -2,8 +2,9 @@
 //!
 //! `route` finds the allow-list entry, `path` and `upstream` make the address that cannot leave the upstream's base path,
 //! `client` keeps connections, `headers` and `caching` decide what passes each way, `challenge` reads why an API refuses a token,
-//! `forward` carries request and answer through as streams, and `upgrade` joins WebSockets, whose frames `frames` tells apart. Knows no cookie of ours by meaning: the edge says which names are
-//! never passed; of the session behind a call it knows that nothing outlasts it.
+//! `forward` carries request and answer through as streams, and `upgrade` joins WebSockets, whose frames `frames` tells apart.
+//! Knows no cookie of ours by meaning: the edge says which names are never passed; of the session behind a call it knows that
+//! nothing outlasts it.
 
 mod body;
 mod bond;

@@ -46,8 +46,8 @@ pub(crate) enum Limits {
 }
 
 impl Sessions {
-    /// Opens a session for somebody who was authenticated, under a fresh id; `device` goes on its card. A `previous` session of the same person retires; one of
-    /// somebody else ends at once, and its tokens come back to be revoked.
+    /// Opens a session for somebody who was authenticated, under a fresh id; `device` goes on its card. A `previous` session of the same
+    /// person retires; one of somebody else ends at once, and its tokens come back to be revoked.
     ///
     /// # Errors
     /// `Ended`, `Weaker`, `Overtaken`: there is no new session, and `previous` is as it was (`Weaker`), retired (`Ended`), or whatever it

@@ -92,10 +92,10 @@ pub trait SessionBackend: fmt::Debug + Send + Sync + 'static {
     /// in a new statement, for what the other side wrote: `insert` commits the row, looks for tombstones and undoes itself.
     async fn insert(&self, key: SessionKey, row: &NewRow, limit: Option<&Limit>) -> Result<Inserted>;
 
-    /// Writes a new row in place of `old`, in one step or so that a failure in between leaves `old` as it was. `old` retires for `retire`: it answers `load` with `retired` set, and
-    /// nothing else, until then; with a zero `retire` it is removed (reason [`Reason::ReplacedByOtherUser`]). A missing or already
-    /// retired `old` is no error. Tombstones and `limit` are as in [`insert`](Self::insert); if a tombstone matches, the new row
-    /// does not stay, and `old` is retired or gone all the same.
+    /// Writes a new row in place of `old`, in one step or so that a failure in between leaves `old` as it was. `old` retires for
+    /// `retire`: it answers `load` with `retired` set, and nothing else, until then; with a zero `retire` it is removed (reason
+    /// [`Reason::ReplacedByOtherUser`]). A missing or already retired `old` is no error. Tombstones and `limit` are as in
+    /// [`insert`](Self::insert); if a tombstone matches, the new row does not stay, and `old` is retired or gone all the same.
     async fn replace(
         &self,
         old: SessionKey,

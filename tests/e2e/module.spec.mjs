@@ -236,23 +236,27 @@ test('an answer of before the logout that comes after it is followed by the end'
   await person.logIn(page);
   const tab = await context.newPage();
   await openListening(tab);
-  let release;
-  const released = new Promise((resolve) => { release = resolve; });
-  const held = new Promise((hold) => tab.route('**/bff/user', async (route) => {
-    const response = await route.fetch();
-    hold();
-    await released;
-    await route.fulfill({ response });
-  }));
+  await tab.evaluate(() => {
+    const { fetch } = window;
+    const released = new Promise((release) => { window.release = release; });
+    window.held = new Promise((held) => {
+      window.fetch = async (...call) => {
+        const response = await fetch(...call);
+        held();
+        await released;
+        return response;
+      };
+    });
+  });
   const answer = tab.evaluate(async () => {
     const { authenticated } = await window.module.user();
     window.heard.push({ type: authenticated ? 'inside' : 'outside' });
   });
-  await held;
+  await tab.evaluate(() => window.held);
   await endHere(page);
   await toldOfTheEnd(tab);
 
-  release();
+  await tab.evaluate(() => window.release());
   await answer;
 
   await expect.poll(async () => (await heard(tab)).map(({ type }) => type)).toEqual(['session', 'ended', 'inside', 'ended']);

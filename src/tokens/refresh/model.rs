@@ -1,8 +1,8 @@
 //! The renewal protocol against every order of events: the real code over a real store, in a world where every call to the store
 //! and the provider happens, fails, is late or is lost as a search decides.
 //!
-//! `explorer` searches, `world` holds each `call` until one of `moves` lets it happen, `store` and `provider` are what is called, `scenario`
-//! says who takes part, `run` what must be true. A failing test prints what happened and the choices that repeat it.
+//! `explorer` searches, `world` holds each `call` until one of `moves` lets it happen, `store` and `provider` are what is called,
+//! `scenario` says who takes part, `run` what must be true. A failing test prints what happened and the choices that repeat it.
 
 mod call;
 mod clock;
