@@ -41,11 +41,15 @@ impl Answer {
         answer
     }
 
-    /// Gives the connection back once all has come.
+    /// Gives the connection back if all has come.
     fn settle(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lent) = self.link.take()
-        {
+        if self.incoming.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lent) = self.link.take() {
             lent.give_back();
         }
     }
@@ -76,8 +80,11 @@ impl Body for Answer {
             let reader = if self.link.is_none() { cx } else { &mut aside };
             frame = Pin::new(&mut self.incoming).poll_frame(reader);
         }
-        if frame.is_ready() {
-            self.settle();
+        match &frame {
+            // A chunked body knows its end only when it is there.
+            Poll::Ready(None) => self.give_back(),
+            Poll::Ready(Some(Ok(_))) => self.settle(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         frame
     }

@@ -256,3 +256,6 @@ fn closed() -> CallError {
 const IDLE: Duration = Duration::from_secs(4);
 /// Finds dead HTTP/2 connections before a call waits on one.
 const HTTP2_PING: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;
