@@ -5,6 +5,7 @@ use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::proxy::client::Client;
@@ -44,6 +45,12 @@ impl Upstream {
         let target = format!("http://{}/v1/x?y", self.address);
         Request::get(target).header("host", "api").body(RequestBody::Empty).unwrap()
     }
+
+    /// A call that is under way.
+    fn calling(&self, origin: &Arc<Origin>) -> JoinHandle<Result<Bytes, CallError>> {
+        let (origin, request) = (origin.clone(), self.request());
+        tokio::spawn(async move { call(&origin, request).await })
+    }
 }
 
 /// Reads a request's head, and answers.
@@ -66,10 +73,7 @@ async fn call(origin: &Arc<Origin>, request: Request<RequestBody>) -> Result<Byt
 async fn one_connection_serves_one_call_after_another() {
     let mut upstream = Upstream::start().await;
     let origin = upstream.origin(&Client::for_tests());
-    let first = tokio::spawn({
-        let (origin, request) = (origin.clone(), upstream.request());
-        async move { call(&origin, request).await }
-    });
+    let first = upstream.calling(&origin);
     let mut connection = upstream.accepted().await;
     let head = answer(&mut connection, OK).await;
     assert!(head.starts_with("GET /v1/x?y HTTP/1.1\r\n"), "{head}");
@@ -99,10 +103,7 @@ async fn an_answer_that_nobody_reads_on_closes_its_connection() {
 async fn a_call_that_is_given_up_closes_its_connection() {
     let mut upstream = Upstream::start().await;
     let origin = upstream.origin(&Client::for_tests());
-    let waiting = tokio::spawn({
-        let (origin, request) = (origin.clone(), upstream.request());
-        async move { call(&origin, request).await }
-    });
+    let waiting = upstream.calling(&origin);
     let mut connection = upstream.accepted().await;
     answer(&mut connection, "").await;
     waiting.abort();
@@ -114,10 +115,7 @@ async fn a_connection_that_was_closed_while_nobody_used_it_costs_no_call() {
     let mut upstream = Upstream::start().await;
     let origin = upstream.origin(&Client::for_tests());
     for _ in 0..3 {
-        let made = tokio::spawn({
-            let (origin, request) = (origin.clone(), upstream.request());
-            async move { call(&origin, request).await }
-        });
+        let made = upstream.calling(&origin);
         let mut connection = upstream.accepted().await;
         answer(&mut connection, OK).await;
         assert_eq!(made.await.unwrap().unwrap(), "ok");
@@ -136,10 +134,7 @@ async fn what_trusted_other_roots_is_left_behind() {
     let client = Client::for_tests();
     let origin = upstream.origin(&client);
     for _ in 0..2 {
-        let made = tokio::spawn({
-            let (origin, request) = (origin.clone(), upstream.request());
-            async move { call(&origin, request).await }
-        });
+        let made = upstream.calling(&origin);
         let mut connection = upstream.accepted().await;
         answer(&mut connection, OK).await;
         assert_eq!(made.await.unwrap().unwrap(), "ok");
@@ -153,10 +148,7 @@ async fn a_connection_that_cannot_be_had_is_told_from_one_that_breaks() {
     let mut upstream = Upstream::start().await;
     let client = Client::for_tests();
     let origin = upstream.origin(&client);
-    let broken = tokio::spawn({
-        let (origin, request) = (origin.clone(), upstream.request());
-        async move { call(&origin, request).await }
-    });
+    let broken = upstream.calling(&origin);
     answer(&mut upstream.accepted().await, "").await;
     assert!(matches!(broken.await.unwrap(), Err(CallError::Broken(_))));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
