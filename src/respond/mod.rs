@@ -8,6 +8,7 @@ mod request_kind;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -21,7 +22,6 @@ use self::page::ErrorPage;
 use self::problem::Problem;
 pub(crate) use self::request_kind::RequestKind;
 use crate::Error;
-use crate::secret;
 
 /// What an answer needs to know of where it is given.
 #[derive(Clone, Debug)]
@@ -48,11 +48,12 @@ impl Voice {
 pub(crate) struct RequestId([u8; 16]);
 
 impl RequestId {
-    /// A fresh one: nobody else's here, and unlikely to be another process's. It is a name, no secret.
+    /// A fresh one: nobody else's here, and unlikely to be another process's. It is a name, no secret, but does not tell how many
+    /// requests there were.
     pub(crate) fn fresh() -> Self {
-        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(u64::from_be_bytes(secret::random())));
-        // Steps of the golden ratio: neighbours look different.
-        Self::of(NEXT.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).to_be_bytes())
+        static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self::of(NAMES.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes())
     }
 
     /// As text.
