@@ -8,17 +8,18 @@ mod answer;
 mod connect;
 mod link;
 mod origin;
+mod target;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::Uri;
 use rustls::ClientConfig;
 
 pub(crate) use self::answer::Answer;
 use self::connect::Connector;
 pub(super) use self::origin::{CallError, Origin, Versions};
+pub(super) use self::target::Target;
 
 /// What reaches upstreams. Clones share their connections, and whom they trust.
 #[derive(Clone, Debug)]
@@ -27,8 +28,7 @@ pub(crate) struct Client(Arc<Mutex<Origins>>);
 #[derive(Debug)]
 struct Origins {
     connector: Connector,
-    /// By scheme and authority.
-    known: HashMap<Uri, Arc<Origin>>,
+    known: HashMap<Target, Arc<Origin>>,
 }
 
 impl Client {
@@ -46,11 +46,11 @@ impl Client {
         }
     }
 
-    /// The connections to an origin: scheme and authority. Routes to the same one share them.
-    pub(super) fn origin(&self, address: Uri) -> Arc<Origin> {
+    /// The connections to a target. Routes to the same one share them.
+    pub(super) fn origin(&self, target: Target) -> Arc<Origin> {
         let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let connector = origins.connector.clone();
-        match origins.known.entry(address) {
+        match origins.known.entry(target) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
                 let origin = Arc::new(Origin::new(new.key().clone(), connector));

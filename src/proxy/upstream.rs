@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 use url::Url;
 
-use super::client::{Client, Origin};
+use super::client::{Client, Origin, Target};
 use super::path::{PathRejected, SafePath};
 
 /// An API's address and the connections that reach it.
@@ -65,7 +65,7 @@ impl Upstream {
         let address = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
         let address = address.build().map_err(|_| UpstreamError::NotHttp)?;
         Ok(Self {
-            connections: client.origin(address),
+            connections: client.origin(Target { origin: address }),
             host,
             origin: url.origin(),
             scheme,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::TokioIo;
@@ -11,6 +10,7 @@ use tokio::net::TcpStream;
 use tower::Service as _;
 
 use super::origin::{CallError, Versions};
+use super::target::Target;
 
 /// An open connection.
 pub(super) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -37,12 +37,12 @@ impl Connector {
     ///
     /// # Errors
     /// `Connect`.
-    pub(super) async fn connect(&self, address: &Uri, versions: Versions) -> Result<Io, CallError> {
+    pub(super) async fn connect(&self, target: &Target, versions: Versions) -> Result<Io, CallError> {
         let mut connector = match versions {
             Versions::Any => self.any.clone(),
             Versions::Http1 => self.http1.clone(),
         };
-        let connecting = connector.call(address.clone());
+        let connecting = connector.call(target.origin.clone());
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(CallError::Connect),
             Err(elapsed) => Err(CallError::Connect(elapsed.into())),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::answer::{Answer, Lent};
 use super::connect::{Connector, Io, speaks_http2};
 use super::link::Link;
+use super::target::Target;
 use crate::proxy::body::RequestBody;
 
 /// Which connections a call may use.
@@ -38,8 +39,7 @@ pub(crate) enum CallError {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    /// Scheme and authority.
-    address: Uri,
+    target: Target,
     state: Mutex<State>,
 }
 
@@ -62,9 +62,9 @@ struct Idle {
 }
 
 impl Origin {
-    pub(super) fn new(address: Uri, connector: Connector) -> Self {
+    pub(super) fn new(target: Target, connector: Connector) -> Self {
         let state = State { connector, generation: 0, idle: Vec::new(), swept: false, http2: None };
-        Self { address, state: Mutex::new(state) }
+        Self { target, state: Mutex::new(state) }
     }
 
     pub(super) fn exchange_connector(&self, connector: Connector) {
@@ -110,7 +110,7 @@ impl Origin {
     /// Sends a request on a connection that is opened for it.
     async fn call_anew(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
         let (connector, generation) = self.connector();
-        let io = connector.connect(&self.address, Versions::Any).await?;
+        let io = connector.connect(&self.target, Versions::Any).await?;
         if speaks_http2(&io) {
             let sender = self.share(io, generation).await?;
             let unsent = self.call_http2(sender, request).await;
@@ -138,7 +138,7 @@ impl Origin {
     /// A connection for one call, which becomes another protocol.
     async fn upgrade(&self, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
         *request.uri_mut() = origin_form(request.uri());
-        let io = self.connector().0.connect(&self.address, Versions::Http1).await?;
+        let io = self.connector().0.connect(&self.target, Versions::Http1).await?;
         let link = Link::new(io).await.map_err(CallError::Broken)?;
         let answer = link.detach().send_request(request).await;
         answer.map(|answer| answer.map(Answer::shared)).map_err(CallError::Broken)

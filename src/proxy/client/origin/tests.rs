@@ -30,7 +30,7 @@ impl Upstream {
     }
 
     fn origin(&self, client: &Client) -> Arc<Origin> {
-        client.origin(format!("http://{}/", self.address).parse().unwrap())
+        client.origin(Target { origin: format!("http://{}/", self.address).parse().unwrap() })
     }
 
     async fn accepted(&mut self) -> TcpStream {
@@ -152,7 +152,7 @@ async fn a_connection_that_cannot_be_had_is_told_from_one_that_breaks() {
     answer(&mut upstream.accepted().await, "").await;
     assert!(matches!(broken.await.unwrap(), Err(CallError::Broken(_))));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let origin = client.origin(format!("http://{nobody}/").parse().unwrap());
+    let origin = client.origin(Target { origin: format!("http://{nobody}/").parse().unwrap() });
     assert!(matches!(call(&origin, upstream.request()).await, Err(CallError::Connect(_))));
 }
 
