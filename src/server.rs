@@ -195,7 +195,8 @@ impl<A: Answer> Server<A> {
         sender: Sender,
     ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + use<A> {
         let app = self.app.clone();
-        service_fn(move |request| app.clone().answer(sender, request).map(Ok))
+        // Boxed: it would be moved about several times otherwise, and lie in every connection, also in those that wait.
+        service_fn(move |request| Box::pin(app.clone().answer(sender, request)).map(Ok))
     }
 }
 

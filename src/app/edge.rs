@@ -3,15 +3,17 @@
 //! Calls on proxied routes go straight to the proxy, past the router that leads to endpoints and files: they are nearly all there is.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use axum::{BoxError, Router};
-use futures_util::FutureExt as _;
 use http::Request;
 use hyper::body::Incoming;
 use tokio_util::sync::DropGuard;
@@ -49,71 +51,70 @@ pub(super) struct Site {
 
 impl Edge {
     /// Answers a request, whatever it is, and logs it.
-    pub(super) async fn answer<B>(&self, peer: Option<Peer>, request: Request<B>) -> Response
+    pub(super) async fn answer<B>(self: Arc<Self>, peer: Option<Peer>, request: Request<B>) -> Response
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let (entry, kind) = (Entry::begin(&request), RequestKind::of(&request));
-        let told = |error| (respond::told(error, kind, &self.voice, entry.id()), None);
-        let answered = async {
-            if !proxy::knows_the_coding(request.headers()) {
-                return Ok((framing::refused(), None));
-            }
-            let peer = peer.ok_or(Error::Internal("the listener does not say who called"))?;
-            let hops = forwarded::resolve(peer, &request, &self.trusted);
-            match self.frontends.select(hops.host(), request.uri().path()) {
-                Selected::Frontend(site) => Ok(self.answered_by(site, hops, kind, &entry, request).await),
-                Selected::NoPath => Err(Error::RouteNotFound),
-                Selected::NoHost => Err(Error::MisdirectedRequest),
-            }
-        };
         // Nothing that outlives the request is left half changed: shared state changes in single steps. What it panicked with is the
         // panic hook's to tell, never the browser's.
-        let caught = AssertUnwindSafe(answered).catch_unwind().await;
-        let answered = caught.unwrap_or(Err(Error::Internal("a handler panicked")));
-        let (answer, of) = answered.unwrap_or_else(told);
+        let mut answered = pin!(self.answered(peer, kind, &entry, request));
+        let caught = poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| answered.as_mut().poll(cx)));
+            polled.unwrap_or(Poll::Ready(Err(Error::Internal("a handler panicked"))))
+        });
+        let answered = caught.await;
+        let (answer, of) = answered.unwrap_or_else(|error| (respond::told(error, kind, &self.voice, entry.id()), None));
         entry.end(answer, of)
     }
 
-    /// Also answers whose request it was, and which session it brought.
-    async fn answered_by<'s, B>(
+    /// Also answers whose request it was, and which session it brought. Futures are large: here and on the rest of a call's way they are
+    /// pinned where they are made (`pin!`), because a plain `.await` moves them once more.
+    async fn answered<B>(
         &self,
-        site: &'s Site,
-        hops: ClientHops,
+        peer: Option<Peer>,
         kind: RequestKind,
         entry: &Entry,
         request: Request<B>,
-    ) -> (Response, Option<(&'s Frontend, Option<SessionKey>)>)
+    ) -> Result<(Response, Option<Whose<'_>>), Error>
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        if !proxy::knows_the_coding(request.headers()) {
+            return Ok((framing::refused(), None));
+        }
+        let peer = peer.ok_or(Error::Internal("the listener does not say who called"))?;
+        let hops = forwarded::resolve(peer, &request, &self.trusted);
+        let site = match self.frontends.select(hops.host(), request.uri().path()) {
+            Selected::Frontend(site) => site,
+            Selected::NoPath => return Err(Error::RouteNotFound),
+            Selected::NoHost => return Err(Error::MisdirectedRequest),
+        };
         let frontend = &site.frontend;
         let brought = Brought::of(frontend, request.headers());
         let session = brought.session();
-        let answer = self.ask(site, hops, &brought, entry, request).await;
+        let answer = if !site.has_handlers && routes::is_call(frontend, request.uri().path()) {
+            pin!(routes::call(frontend, &self.upgrades, &hops, brought.id(), request)).await
+        } else {
+            Ok(Box::pin(site.answer(hops, &brought, entry, request)).await)
+        };
         let answer = answer.unwrap_or_else(|error| respond::told(error, kind, frontend.voice(), entry.id()));
-        (brought.finish(answer), Some((frontend, session)))
+        Ok((brought.finish(answer), Some((frontend, session))))
     }
+}
 
-    async fn ask<B>(
-        &self,
-        site: &Site,
-        hops: ClientHops,
-        brought: &Brought,
-        entry: &Entry,
-        mut request: Request<B>,
-    ) -> Result<Response, Error>
+/// The frontend that a request was for, and the session it brought.
+type Whose<'s> = (&'s Frontend, Option<SessionKey>);
+
+impl Site {
+    async fn answer<B>(&self, hops: ClientHops, brought: &Brought, entry: &Entry, mut request: Request<B>) -> Response
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let frontend = &site.frontend;
-        if !site.has_handlers && routes::is_call(frontend, request.uri().path()) {
-            return routes::call(frontend, &self.upgrades, &hops, brought.id(), request).await;
-        }
-        brought.attach(frontend, &mut request);
+        brought.attach(&self.frontend, &mut request);
         request.extensions_mut().insert(hops);
         request.extensions_mut().insert(entry.id());
-        Ok(site.router.clone().oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
+        self.router.clone().oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
     }
 }
 
@@ -124,13 +125,13 @@ impl fmt::Debug for Edge {
 }
 
 impl Answer for Arc<Edge> {
-    async fn answer(self, sender: Sender, request: Request<Incoming>) -> Response {
+    fn answer(self, sender: Sender, request: Request<Incoming>) -> impl Future<Output = Response> + Send {
         let peer = match sender {
             Sender::Peer(peer) => Some(peer),
             #[cfg(unix)]
             Sender::OverSocket => None,
         };
-        Edge::answer(&self, peer, request).await
+        Edge::answer(self, peer, request)
     }
 }
 

@@ -7,7 +7,10 @@ use url::Url;
 /// All frontends (or whatever belongs to them), found by where a request is for.
 #[derive(Debug)]
 pub(crate) struct FrontendTable<T> {
-    hosts: HashMap<String, Vec<(String, T)>>,
+    /// An authority, with its port and, if that is a default one, without → place in `hosts`.
+    by_authority: HashMap<String, usize>,
+    /// Per host and port, the longest path first.
+    hosts: Vec<Vec<(String, T)>>,
 }
 
 /// What a request was for.
@@ -24,20 +27,33 @@ pub(crate) enum Selected<T> {
 impl<T> FrontendTable<T> {
     /// From frontends' URLs. Two with the same URL are a finding of `config`; here the first wins.
     pub(crate) fn new(frontends: impl IntoIterator<Item = (Url, T)>) -> Self {
-        let mut hosts: HashMap<String, Vec<(String, T)>> = HashMap::new();
+        let mut table = Self { by_authority: HashMap::new(), hosts: Vec::new() };
         for (url, frontend) in frontends {
-            let host = url.host_str().unwrap_or_default();
-            let port = url.port_or_known_default().unwrap_or_default();
-            hosts.entry(format!("{host}:{port}")).or_default().push((url.path().to_owned(), frontend));
+            table.host(&url).push((url.path().to_owned(), frontend));
         }
-        for paths in hosts.values_mut() {
+        for paths in &mut table.hosts {
             paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         }
-        Self { hosts }
+        table
+    }
+
+    fn host(&mut self, url: &Url) -> &mut Vec<(String, T)> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let place = *self.by_authority.entry(format!("{host}:{port}")).or_insert(self.hosts.len());
+        if place == self.hosts.len() {
+            self.hosts.push(Vec::new());
+        }
+        match port {
+            443 => drop(self.by_authority.insert(host.to_owned(), place)),
+            80 => drop(self.by_authority.entry(host.to_owned()).or_insert(place)),
+            _ => {}
+        }
+        &mut self.hosts[place]
     }
 
     /// The frontend for an authority as the browser said it (`shop.example`, `localhost:8080`) and a path. Without a port both
-    /// default ones are meant: behind a proxy that ends TLS, nothing here says which.
+    /// default ones are meant, first that of https: behind a proxy that ends TLS, nothing here says which.
     pub(crate) fn select(&self, authority: Option<&str>, path: &str) -> Selected<&T> {
         let Some(paths) = authority.and_then(|authority| self.at(authority)) else {
             return Selected::NoHost;
@@ -51,21 +67,14 @@ impl<T> FrontendTable<T> {
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.hosts.values().flatten().map(|(_, frontend)| frontend)
+        self.hosts.iter().flatten().map(|(_, frontend)| frontend)
     }
 
     fn at(&self, authority: &str) -> Option<&Vec<(String, T)>> {
         // As browsers write it, nothing has to be made of it.
-        if let Some(paths) = self.hosts.get(authority) {
-            return Some(paths);
-        }
-        let authority = authority.to_ascii_lowercase();
-        let names_port =
-            authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-        if names_port {
-            return self.hosts.get(&authority);
-        }
-        [443, 80].iter().find_map(|port| self.hosts.get(&format!("{authority}:{port}")))
+        let place = self.by_authority.get(authority);
+        let place = place.or_else(|| self.by_authority.get(&authority.to_ascii_lowercase()))?;
+        self.hosts.get(*place)
     }
 }
 

@@ -35,7 +35,7 @@ impl Entry {
     }
 
     /// Counts the request and writes its line when the answer's head is ready. `of` is whose it was, and the session it brought.
-    pub(crate) fn end(self, mut answer: Response, of: Option<(&Frontend, Option<SessionKey>)>) -> Response {
+    pub(crate) fn end(&self, mut answer: Response, of: Option<(&Frontend, Option<SessionKey>)>) -> Response {
         let status = answer.status().as_u16();
         match of {
             Some((frontend, _)) => frontend.requests().answered(status),

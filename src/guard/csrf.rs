@@ -82,7 +82,7 @@ enum Site {
 
 impl Site {
     fn of(headers: &HeaderMap) -> Self {
-        let mut values = headers.get_all("sec-fetch-site").iter();
+        let mut values = headers.get_all(SEC_FETCH_SITE).iter();
         match (values.next(), values.next()) {
             (None, _) => Self::Unsaid,
             (Some(site), None) if site == "same-origin" => Self::Same,
@@ -114,7 +114,7 @@ impl Origin {
 
 /// Whether a window, and no script, reads the answer. Browsers without Fetch Metadata do not say.
 pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
-    headers.get_all("sec-fetch-mode").iter().all(|mode| mode == "navigate")
+    headers.get_all(SEC_FETCH_MODE).iter().all(|mode| mode == "navigate")
 }
 
 /// Checks an open GET that changes something: it must be a navigation that somebody makes now, not a prefetch, a prerender or a
@@ -141,6 +141,9 @@ pub(crate) fn check_unframed_navigation(headers: &HeaderMap) -> Result<(), Error
     let framed = headers.get("sec-fetch-dest").is_some_and(|dest| FRAMES.iter().any(|frame| dest == frame));
     if framed { Err(Error::LoginNeedsNavigation) } else { check_navigation(headers) }
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 #[cfg(test)]
 mod tests {

@@ -113,10 +113,10 @@ fn check<B>(route: &Route, request: &Request<B>) -> Result<(), Error> {
 
 /// Whether the browser would run the answer as a worker of our origin (Service Workers §4, Fetch §2.2.5 destinations).
 fn is_worker_script(headers: &HeaderMap) -> bool {
-    let says = |name: &str, words: &[&[u8]]| {
+    let says = |name: HeaderName, words: &[&[u8]]| {
         headers.get_all(name).iter().any(|value| words.iter().any(|word| value.as_bytes().eq_ignore_ascii_case(word)))
     };
-    says("service-worker", &[b"script"]) || says("sec-fetch-dest", &[b"serviceworker", b"sharedworker", b"worker"])
+    says(SERVICE_WORKER, &[b"script"]) || says(SEC_FETCH_DEST, &[b"serviceworker", b"sharedworker", b"worker"])
 }
 
 /// The request as the upstream sees it, all but its token, and the eye on its body.
@@ -205,6 +205,9 @@ fn switch(
     upgrade::announce(answer.headers_mut());
     Ok(())
 }
+
+const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 #[cfg(test)]
 mod tests;

@@ -17,9 +17,13 @@ use super::{cookies, location};
 pub(super) fn outgoing(headers: &mut HeaderMap, route: &Route, context: &ForwardContext<'_>) {
     let takes_trailers = has_token(headers, &header::TE, "trailers");
     remove_named_by_connection(headers);
-    remove(headers, |name| never_sent(name) || (is_method_override(name) && !route.options.methods.is_empty()));
-    headers.remove(context.csrf_header);
-    cookies::keep_request_cookies(headers, &route.options.forward_cookies, context.own_cookies);
+    let options = &route.options;
+    remove(headers, |name| {
+        never_sent(name.as_str())
+            || name == context.csrf_header
+            || (is_method_override(name.as_str()) && !options.methods.is_empty())
+    });
+    cookies::keep_request_cookies(headers, &options.forward_cookies, context.own_cookies);
     if takes_trailers {
         // gRPC servers insist on it. Without `Connection: TE`, which HTTP/2 does not know; HTTP/1.1 servers do not mind.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -36,6 +40,7 @@ pub(super) fn returning(headers: &mut HeaderMap, route: &Route, own_cookies: &[S
     keep_one_length(headers);
     remove_named_by_connection(headers);
     remove(headers, |name| {
+        let name = name.as_str();
         never_returned(name) || (private && shared == SharedCache::Refuse && is_targeted_cache_control(name))
     });
     cookies::keep_response_cookies(headers, &options.response_cookies, own_cookies);
@@ -121,6 +126,9 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 /// Removes what `Connection` names. Must come before anything of ours is added, or a browser could take it away again.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -150,6 +158,11 @@ fn keep_one_length(headers: &mut HeaderMap) {
         return;
     }
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return };
+    if length.as_bytes().iter().all(u8::is_ascii_digit)
+        && headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_none()
+    {
+        return;
+    }
     let one = length.as_bytes().split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
     match HeaderValue::from_bytes(one) {
         Ok(one) => drop(headers.insert(header::CONTENT_LENGTH, one)),
@@ -187,10 +200,21 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
     headers.get_all(name).iter().any(names)
 }
 
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let unwanted: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
-    for name in unwanted {
-        headers.remove(name);
+/// Removes what is unwanted, some at a time: rarely are there more, and nothing is allocated.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    loop {
+        let mut found = [const { None }; 8];
+        let mut names = headers.keys().filter(|name| unwanted(name));
+        for place in &mut found {
+            *place = names.next().cloned();
+        }
+        let rest = names.next().is_some();
+        for name in found.into_iter().flatten() {
+            headers.remove(name);
+        }
+        if !rest {
+            return;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether a person or a program asked.
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderName, Method, Request, header};
 
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ impl RequestKind {
     /// `Sec-Fetch-Mode: navigate` says it; without that header a GET that prefers HTML counts as a navigation.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
-        let is_navigation = match headers.get("sec-fetch-mode") {
+        let is_navigation = match headers.get(SEC_FETCH_MODE) {
             Some(mode) => mode == "navigate",
             None => request.method() == Method::GET && prefers_html(headers),
         };
@@ -40,6 +40,8 @@ fn prefers_html(headers: &HeaderMap) -> bool {
     let html = best(|name| name.eq_ignore_ascii_case("text/html"));
     html > 0.0 && html >= best(|name| name.to_ascii_lowercase().ends_with("json"))
 }
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 #[cfg(test)]
 mod tests {

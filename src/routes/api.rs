@@ -1,5 +1,7 @@
 //! Everything that is no endpoint of ours: a call on a proxied route, or a file of the SPA.
 
+use std::pin::pin;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -50,13 +52,14 @@ where
     let route = frontend.routes().find(request.uri().path(), request.method())?;
     let options = route.options();
     Class::of_route(&options.csrf, request.method(), request.headers()).check(request.headers(), frontend.proof())?;
-    let grant = frontend.tokens().grant(session.0, options.token, options.session_required, route.demand()).await?;
+    let grant =
+        pin!(frontend.tokens().grant(session.0, options.token, options.session_required, route.demand())).await?;
     let used = session.0.filter(|_| options.token != TokenPolicy::None || options.session_required);
     let used = used.map(|id| UsedSession::new(frontend.sessions(), id));
     let context = ForwardContext { session: used.as_ref(), ..context(frontend, upgrades, hops) };
-    let answer = proxy::forward(route, request, &grant, &context).await?;
+    let answer = pin!(proxy::forward(route, request, &grant, &context)).await?;
     if let (Grant::Bearer(_), Some(id), Some(refusal)) = (&grant, session.0, proxy::refusal(&answer)) {
-        refused(frontend, id, &grant, refusal).await?;
+        Box::pin(refused(frontend, id, &grant, refusal)).await?;
     }
     Ok(answer.map(Body::new))
 }

@@ -21,6 +21,7 @@ mod user;
 
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,8 +142,10 @@ impl Sessions {
     /// # Errors
     /// `Unavailable` only: an outage is not an absence.
     pub(crate) async fn load(&self, id: SessionId) -> Result<Option<Loaded>, store::Error> {
-        let read = |found: Option<Opened>| found.map(|opened| self.recent.read(id, opened, self.now())).transpose();
-        let loaded = match self.store.load(&id).await.and_then(read) {
+        let found = pin!(self.store.load(&id)).await;
+        let now = self.now();
+        let read = |found: Option<Opened>| found.map(|opened| self.recent.read(id, opened, now)).transpose();
+        let loaded = match found.and_then(read) {
             Ok(None) => return Ok(None),
             Ok(Some(loaded)) => loaded,
             Err(store::Error::Corrupt(what)) => {
@@ -154,7 +157,7 @@ impl Sessions {
         if !self.is_ours(&loaded.user) {
             return Ok(None);
         }
-        if !self.is_live(&loaded.user) {
+        if loaded.user.is_over(now, self.options.idle) {
             self.store.remove_key(id.key(), Reason::Expired).await?;
             return Ok(None);
         }

@@ -4,6 +4,7 @@
 //! one call per pause passes as a probe; the first probe that is answered closes it. A probe has no state of its own, only a time
 //! before which there is no other, so one that is abandoned or hangs holds nobody up.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Breaker {
     /// # Errors
     /// Those of the call; `Unavailable` if it is late, if too many calls are under way, or at once while the breaker is open.
     pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let answer = self.pass(call).await;
+        let answer = pin!(self.pass(call)).await;
         if matches!(answer, Err(Error::Unavailable(_))) {
             self.counts.unavailable();
         }
@@ -72,7 +73,7 @@ impl Breaker {
     async fn pass<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let pass = self.admit().await?;
         let late = |_| Err(Error::Unavailable(format!("no answer within {:?}", self.timeout)));
-        let answer = timeout(self.timeout, call).await.unwrap_or_else(late);
+        let answer = pin!(timeout(self.timeout, call)).await.unwrap_or_else(late);
         match &answer {
             Err(Error::Unavailable(cause)) => self.failed(pass.generation, cause),
             Ok(_) | Err(Error::Corrupt(_)) => self.answered(pass.generation),

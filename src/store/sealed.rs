@@ -7,6 +7,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl SealedStore {
 
     /// Reads a session, retired or not: one read of the backend. Its halves are opened when they are asked for.
     pub(crate) async fn load(&self, id: &SessionId) -> Result<Option<Opened>> {
-        let row = self.bounded(self.backend.load(id.key())).await?;
+        let row = pin!(self.bounded(self.backend.load(id.key()))).await?;
         Ok(row.map(|row| self.open(id, row)))
     }
 
@@ -304,8 +305,8 @@ impl SealedStore {
         self.bounded(self.backend.ping()).await
     }
 
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        self.breaker.call(call).await
+    fn bounded<T>(&self, call: impl Future<Output = Result<T>> + Send) -> impl Future<Output = Result<T>> + Send {
+        self.breaker.call(call)
     }
 
     fn new_row(&self, id: &SessionId, new: &NewSession<'_>) -> NewRow {

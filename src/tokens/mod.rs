@@ -4,6 +4,7 @@ mod brakes;
 mod flights;
 mod refresh;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,16 +127,16 @@ impl AccessTokens {
         let Some(id) = session else {
             return if needed { Err(Error::NotAuthenticated) } else { Ok(Grant::None) };
         };
-        let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
+        let loaded = pin!(self.sessions.load(id)).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         let mut loaded = loaded.ok_or(Error::SessionExpired)?;
         if !self.sessions.meets(&loaded.user, demand) {
             return Err(Error::StepUpRequired { step_up: self.sessions.step_up(&loaded.user, demand.clone()) });
         }
         let grant = match policy {
             TokenPolicy::None => Grant::None,
-            TokenPolicy::Required | TokenPolicy::Optional => Grant::Bearer(self.fresh(&loaded).await?),
+            TokenPolicy::Required | TokenPolicy::Optional => Grant::Bearer(pin!(self.fresh(&loaded)).await?),
         };
-        self.sessions.touch(&mut loaded).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
+        pin!(self.sessions.touch(&mut loaded)).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
         Ok(grant)
     }
 
@@ -185,7 +186,7 @@ impl AccessTokens {
             return if is_over { Err(Error::SessionExpired) } else { Ok(loaded.bearer().clone()) };
         }
         let patience = if is_over { self.options.patience } else { BRIEF };
-        match self.refresher.renew(loaded, Cause::Due, patience).await {
+        match Box::pin(self.refresher.renew(loaded, Cause::Due, patience)).await {
             Ok(renewed) => Ok(renewed.access.bearer()),
             // An outage does not matter while the old token lives.
             Err(failure) if failure.is_outage() && !is_over => Ok(loaded.bearer().clone()),
