@@ -24,8 +24,8 @@ where
     }
 
     /// The result of the work under way for `key`, or what it has published so far; `work` starts it if there is none. `None` if it
-    /// panicked.
-    pub(super) async fn join<F>(&self, key: K, work: impl FnOnce(Interim<T>) -> F) -> Option<T>
+    /// panicked, or if `work` did not want to start. Until `work` has said what it wants, nobody else starts any.
+    pub(super) async fn join<F>(&self, key: K, work: impl FnOnce(Interim<T>) -> Option<F>) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -36,9 +36,9 @@ where
             } else {
                 let (known, result) = watch::channel(None);
                 let known = Arc::new(known);
+                let work = work(Interim(known.clone()))?;
                 under_way.insert(key, result.clone());
                 let landing = Landing { key, under_way: self.under_way.clone() };
-                let work = work(Interim(known.clone()));
                 self.tasks.spawn(async move {
                     let value = work.await;
                     // First off the list, then known: who comes later starts anew and sees what this one stored.
@@ -101,10 +101,10 @@ mod tests {
         let (flights, count) = (Flights::<u8, u32>::new(), Arc::new(AtomicU32::new(0)));
         let work = |_| {
             let count = count.clone();
-            async move {
+            Some(async move {
                 tokio::task::yield_now().await;
                 count.fetch_add(1, Ordering::SeqCst) + 1
-            }
+            })
         };
         let results = join_all((0..100).map(|_| flights.join(1, work))).await;
         assert!(results.iter().all(|result| *result == Some(1)));
@@ -119,9 +119,11 @@ mod tests {
             let (flights, go, done) = (flights.clone(), go.clone(), done.clone());
             tokio::spawn(async move {
                 flights
-                    .join(1, move |_| async move {
-                        go.notified().await;
-                        done.fetch_add(1, Ordering::SeqCst)
+                    .join(1, move |_| {
+                        Some(async move {
+                            go.notified().await;
+                            done.fetch_add(1, Ordering::SeqCst)
+                        })
                     })
                     .await
             })
@@ -137,8 +139,18 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_frees_its_place() {
         let flights = Flights::<u8, u32>::new();
-        assert_eq!(flights.join(1, |_| async { panic!("lost") }).await, None);
-        assert_eq!(flights.join(1, |_| async { 7 }).await, Some(7));
+        assert_eq!(flights.join(1, |_| Some(async { panic!("lost") })).await, None);
+        assert_eq!(flights.join(1, |_| Some(async { 7 })).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_start_takes_part_in_what_others_have_started() {
+        let flights = Flights::<u8, u32>::new();
+        let unwilling = |_| None::<std::future::Ready<u32>>;
+        assert_eq!(flights.join(1, unwilling).await, None);
+        let started = flights.join(1, |_| Some(async { 7 }));
+        assert_eq!(tokio::join!(started, flights.join(1, unwilling)), (Some(7), Some(7)));
+        assert_eq!(flights.join(1, unwilling).await, None);
     }
 
     #[tokio::test]
@@ -146,15 +158,17 @@ mod tests {
         let flights = Flights::<u8, u32>::new();
         let go = Arc::new(Notify::new());
         let done = go.clone();
-        let work = move |interim: Interim<u32>| async move {
-            interim.publish(1);
-            done.notified().await;
-            2
+        let work = move |interim: Interim<u32>| {
+            Some(async move {
+                interim.publish(1);
+                done.notified().await;
+                2
+            })
         };
         assert_eq!(flights.join(1, work).await, Some(1));
-        assert_eq!(flights.join(1, |_| async { 7 }).await, Some(1), "the work is still under way");
+        assert_eq!(flights.join(1, |_| Some(async { 7 })).await, Some(1), "the work is still under way");
         go.notify_one();
         flights.drain().await;
-        assert_eq!(flights.join(1, |_| async { 7 }).await, Some(7));
+        assert_eq!(flights.join(1, |_| Some(async { 7 })).await, Some(7));
     }
 }

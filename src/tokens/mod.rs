@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use self::brakes::Braked;
 use self::flights::Flights;
 use self::refresh::{Cause, Failure, Refresher};
 use crate::oidc::{Demand, RelyingParty};
@@ -140,31 +139,26 @@ impl AccessTokens {
         Ok(grant)
     }
 
-    /// Another grant than `used`, which an API does not accept (RFC 6750 §3.1, `invalid_token`). Nothing if there is none to be had:
-    /// the token is not the newest, but then the newest is answered; it is renewed if it is older than [`YOUNG`], and at most once per
-    /// [`FORCED_EVERY`], so that an API that accepts no token does not wear out the provider.
+    /// Another grant than `used`, which an API does not accept (RFC 6750 §3.1, `invalid_token`). The newest, if `used` is not. Otherwise
+    /// it is renewed if it is older than [`YOUNG`], and at most once a minute, so that an API that accepts no token does not wear out
+    /// the provider; who comes while it is being renewed waits for that. Nothing if there is none to be had.
     ///
     /// # Errors
     /// `SessionExpired`, `StoreUnavailable`.
     pub(crate) async fn instead_of(&self, used: &Grant, id: SessionId) -> Result<Option<Grant>, Error> {
-        let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
-        let loaded = loaded.ok_or(Error::SessionExpired)?;
-        let tokens = loaded.tokens();
-        let newest = Grant::Bearer(loaded.bearer().clone());
-        if newest != *used {
-            return Ok(Some(newest));
+        let loaded = self.load(id).await?;
+        if let Some(newer) = newer(&loaded, used) {
+            return Ok(Some(newer));
         }
-        let now = self.sessions.now();
-        let is_young = now.since(tokens.access.received_at) < YOUNG;
-        let forced = Braked::Forced(loaded.key());
-        if is_young || !is_renewable(&loaded) || !self.refresher.brakes.take(forced, now, FORCED_EVERY) {
+        let access = &loaded.tokens().access;
+        if self.sessions.now().since(access.received_at) < YOUNG || !is_renewable(&loaded) {
             return Ok(None);
         }
-        let cause = Cause::Refused(tokens.access.value.clone());
-        match self.refresher.renew(&loaded, cause, self.options.patience).await {
+        match self.refresher.renew(&loaded, Cause::Refused(access.value.clone()), self.options.patience).await {
             Ok(renewed) => Ok(Some(Grant::Bearer(renewed.access.bearer())).filter(|grant| grant != used)),
             Err(Failure::Ended) => Err(Error::SessionExpired),
-            Err(_) => Ok(None),
+            // Somebody may have renewed it since the row was read, and that is why it may not be done again.
+            Err(Failure::Provider(_) | Failure::Store) => Ok(newer(&self.load(id).await?, used)),
         }
     }
 
@@ -176,6 +170,11 @@ impl AccessTokens {
                 "renewed tokens could not be stored before the end; their sessions are lost at a provider without grace"
             );
         }
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Loaded, Error> {
+        let loaded = self.sessions.load(id).await.map_err(|error| Error::StoreUnavailable(Some(error)))?;
+        loaded.ok_or(Error::SessionExpired)
     }
 
     async fn fresh(&self, loaded: &Loaded) -> Result<HeaderValue, Error> {
@@ -205,6 +204,11 @@ impl Grant {
     }
 }
 
+/// What the session's calls carry now, if it is something else.
+fn newer(loaded: &Loaded, used: &Grant) -> Option<Grant> {
+    Some(Grant::Bearer(loaded.bearer().clone())).filter(|newest| newest != used)
+}
+
 fn is_renewable(loaded: &Loaded) -> bool {
     loaded.tokens().refresh.is_some() && !loaded.is_retired()
 }
@@ -214,4 +218,3 @@ const BRIEF: Duration = Duration::from_secs(1);
 /// A token that was received since is not renewed because an API refuses it: another reason is likelier.
 const YOUNG: Duration = Duration::from_secs(10);
 const LAST_WAIT: Duration = Duration::from_secs(30);
-const FORCED_EVERY: Duration = Duration::from_mins(1);

@@ -79,16 +79,26 @@ impl Failure {
 
 impl<E: TokenEndpoint> Refresher<E> {
     /// Renewed tokens of a session, by whoever renews them first. Who waits longer than `patience` gets an outage; the work goes on.
+    /// For a refused token one is started at most once per [`FORCED_EVERY`]; none in its place is an outage, too.
     pub(super) async fn renew(&self, loaded: &Loaded, cause: Cause, patience: Duration) -> Outcome {
         if let Some(wait) = self.brakes.wait(loaded.key(), self.sessions.now()) {
             return Err(Failure::Provider(wait)); // step 7
         }
-        let (this, id) = (self.clone(), loaded.id);
-        let flight =
-            self.flights.join(loaded.key(), move |interim| async move { this.run(id, &cause, &interim).await });
+        let (this, id, key) = (self.clone(), loaded.id, loaded.key());
+        let flight = self.flights.join(key, move |interim| {
+            let may_start = this.may_start(key, &cause);
+            may_start.then_some(async move { this.run(id, &cause, &interim).await })
+        });
         // A flight that panicked is an outage of ours; nobody is logged out for it.
         let lost = Err(Failure::Store);
         tokio::time::timeout(patience, flight).await.unwrap_or(Some(Err(Failure::Provider(SOON)))).unwrap_or(lost)
+    }
+
+    fn may_start(&self, session: SessionKey, cause: &Cause) -> bool {
+        match cause {
+            Cause::Due => true,
+            Cause::Refused(_) => self.brakes.take(Braked::Forced(session), self.sessions.now(), FORCED_EVERY),
+        }
     }
 
     /// Waits until no renewal is under way.
@@ -376,6 +386,8 @@ const LAST_POLL: Duration = Duration::from_millis(200);
 /// How long a token that is only in memory is kept for a store that is down.
 const STORING: Duration = Duration::from_mins(10);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
+/// Between two renewals of a session that are made because an API refuses its token.
+const FORCED_EVERY: Duration = Duration::from_mins(1);
 /// When to ask again, if nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
