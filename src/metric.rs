@@ -24,12 +24,13 @@ enum Kind {
 }
 
 /// Every metric there is.
-pub(crate) const ALL: [&Metric; 10] = [
+pub(crate) const ALL: [&Metric; 11] = [
     &REQUESTS,
     &LOGINS,
     &LOGOUTS,
     &SESSIONS_ENDED,
     &REFRESHES,
+    &REPLAYED_CALLS,
     &ADMIN_REFUSED,
     &RATE_LIMITED,
     &STORE_UNAVAILABLE,
@@ -66,6 +67,12 @@ const REFRESHES: Metric = Metric {
     kind: Kind::Counter,
     labels: &["outcome"],
     help: "Renewals of tokens, by what became of them",
+};
+const REPLAYED_CALLS: Metric = Metric {
+    name: "cloakroom_replayed_calls_total",
+    kind: Kind::Counter,
+    labels: &["frontend", "outcome"],
+    help: "Calls sent once more with another token because the API refused the first, by what became of them",
 };
 const ADMIN_REFUSED: Metric = Metric {
     name: "cloakroom_admin_refused_total",
@@ -202,6 +209,32 @@ impl Refresh {
 /// Counts a renewal: once for each that asked, or could not ask, the provider; not for those who wait for it.
 pub(crate) fn refreshed(outcome: Refresh) {
     REFRESHES.counter(&[outcome.as_str()]).increment(1);
+}
+
+/// What became of a call that was sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// The API took the other token.
+    Accepted,
+    /// It refused that one, too.
+    Refused,
+    /// It did not answer.
+    Failed,
+}
+
+impl Replay {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Counts a call that was sent once more with another token.
+pub(crate) fn replayed(frontend: &str, outcome: Replay) {
+    REPLAYED_CALLS.counter(&[frontend, outcome.as_str()]).increment(1);
 }
 
 /// Who wanted to do what operators do.

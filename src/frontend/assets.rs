@@ -18,7 +18,7 @@ use self::directory::Directory;
 pub(crate) use self::response::InMemory;
 use self::response::{Body, BodyError, File};
 use super::{AssetsOptions, EmbeddedFile};
-use crate::proxy::{self, Client, ForwardContext, Route};
+use crate::proxy::{self, Client, ForwardContext, Forwarded, Route};
 use crate::tokens::Grant;
 
 /// Where the SPA's files come from, ready to serve.
@@ -121,7 +121,7 @@ impl Assets {
             return Err(Refusal::MethodNotAllowed);
         }
         if let Source::DevelopmentServer(route) = &self.source {
-            let answer = proxy::forward(route, request, &Grant::None, context).await;
+            let answer = proxy::forward(route, request, &Grant::None, context).await.map(Forwarded::into_answer);
             return answer
                 .map(|answer| answer.map(|body| body.map_err(BodyError::DevelopmentServer).boxed_unsync()))
                 .map_err(Refusal::DevelopmentServer);

@@ -20,6 +20,7 @@ fn scraped() -> String {
         logout("shop");
         sessions_ended("logout", 1);
         refreshed(Refresh::Lost);
+        replayed("shop", Replay::Accepted);
         admin_refused(Intruder::WrongToken);
         rate_limited("shop", "frontchannel-logout");
         let store = Store::new();

@@ -4,11 +4,12 @@
 //! `Authorization` or `Forwarded` from them unchecked.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -53,6 +54,17 @@ impl ResponseBody {
     /// Breaks off when `session` ends.
     pub(super) fn new(answer: Answer, idle_timeout: Duration, session: Option<&UsedSession>) -> Self {
         Self { answer, silence: Silence::new(idle_timeout), bond: Bond::new(session), broken: None }
+    }
+
+    /// Drops what is left. Its connection serves the next call if all has come already, as is usual for an answer that says no; it is
+    /// closed if not. Waits for nothing.
+    pub(super) fn discard(mut self) {
+        for _ in 0..MOST_DISCARDED {
+            let frame = self.answer.frame().now_or_never();
+            if !matches!(frame, Some(Some(Ok(_)))) {
+                return;
+            }
+        }
     }
 }
 
@@ -139,7 +151,12 @@ pub(crate) struct Streamed {
 
 impl RequestBody {
     /// Wraps a body, and gives the eye that follows it. `None` if a declared length is over `max_body` already.
-    pub(super) fn new<B>(body: B, max_body: u64, idle_timeout: Duration) -> Option<(Self, Option<Arc<Upload>>)>
+    pub(super) fn new<B>(
+        body: B,
+        max_body: u64,
+        idle_timeout: Duration,
+        keep: Keep,
+    ) -> Option<(Self, Option<Arc<Upload>>)>
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
@@ -151,7 +168,8 @@ impl RequestBody {
         if size.lower() > max_body {
             return None;
         }
-        let upload = Arc::new(Upload::new());
+        let keeps = keep == Keep::UntilAnswered && size.lower() <= LONGEST_KEPT as u64;
+        let upload = Arc::new(Upload::new(keeps.then(Vec::new)));
         let streamed = Streamed {
             // Why the browser's side broke off changes nothing for anybody.
             body: body.map_err(|_| StreamError::Interrupted).boxed_unsync(),
@@ -222,14 +240,32 @@ impl Streamed {
             return Err(StreamError::TooLarge);
         };
         self.left = left;
-        self.upload.reached(if self.body.is_end_stream() { Phase::Sent } else { Phase::AwaitingUpstream });
+        self.upload.passed(&data, if self.body.is_end_stream() { Phase::Sent } else { Phase::AwaitingUpstream });
         Ok(Frame::data(data))
     }
 }
 
+/// What becomes of a request body that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is gone.
+    Nothing,
+    /// One of [`LONGEST_KEPT`] at most is at hand until the head of the answer is there, to be sent once more.
+    UntilAnswered,
+}
+
 /// How far a request body has come; seen by the call that waits for the answer's head.
 #[derive(Debug)]
-pub(super) struct Upload(Mutex<(Phase, Instant)>);
+pub(super) struct Upload(Mutex<Progress>);
+
+#[derive(Debug)]
+struct Progress {
+    phase: Phase,
+    since: Instant,
+    /// What has passed; none if nothing is kept. A copy: a piece is part of the buffer that its connection read into, and would keep all
+    /// of it, which a browser can make a thousand times the piece.
+    kept: Option<Vec<u8>>,
+}
 
 /// What an upload waits for, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,20 +285,55 @@ pub(super) enum Phase {
 }
 
 impl Upload {
-    fn new() -> Self {
-        Self(Mutex::new((Phase::Unsent, Instant::now())))
+    fn new(kept: Option<Vec<u8>>) -> Self {
+        Self(Mutex::new(Progress { phase: Phase::Unsent, since: Instant::now(), kept }))
     }
 
     /// The phase, and since when nothing has moved.
     pub(super) fn phase(&self) -> (Phase, Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = self.progress();
+        (now.phase, now.since)
+    }
+
+    /// Frees what was kept.
+    pub(super) fn keep_no_longer(&self) {
+        self.progress().kept = None;
+    }
+
+    /// The whole body, if all of it has passed and was kept. Nothing is kept any longer.
+    pub(super) fn take_kept(&self) -> Option<Bytes> {
+        let mut now = self.progress();
+        let kept = now.kept.take()?;
+        (now.phase == Phase::Sent).then(|| kept.into())
     }
 
     fn reached(&self, phase: Phase) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.progress().reach(phase);
+    }
+
+    fn passed(&self, data: &Bytes, phase: Phase) {
+        let mut now = self.progress();
+        now.reach(phase);
+        now.keep(data);
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    fn reach(&mut self, phase: Phase) {
         // Being asked again does not make the browser any less late.
-        if phase != Phase::AwaitingBrowser || now.0 != Phase::AwaitingBrowser {
-            *now = (phase, Instant::now());
+        if phase != Phase::AwaitingBrowser || self.phase != Phase::AwaitingBrowser {
+            (self.phase, self.since) = (phase, Instant::now());
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        match &mut self.kept {
+            Some(kept) if kept.len() + data.len() <= LONGEST_KEPT => kept.extend_from_slice(data),
+            _ => self.kept = None,
         }
     }
 }
@@ -308,3 +379,8 @@ impl Silence {
         timer.as_mut().poll(cx).map(|()| if due == over { Woken::Over } else { Woken::Early })
     }
 }
+
+/// The largest body that is kept, in bytes.
+const LONGEST_KEPT: usize = 64 * 1024;
+/// Pieces that are read of an answer that nobody wants.
+const MOST_DISCARDED: usize = 16;

@@ -1,20 +1,23 @@
 //! One call: a browser's request in, the upstream's answer out, both as streams.
 
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use http_body_util::Empty;
 use tokio::time::Instant;
 
-use super::body::{self, Phase, RequestBody, ResponseBody, Upload};
+use super::body::{self, Keep, Phase, RequestBody, ResponseBody, Upload};
+use super::challenge::{self, Refusal};
 use super::client::{Answer, CallError, Versions};
 use super::error::Error;
 use super::hops::ClientHops;
+use super::replay::{Again, Forwarded, Head, Refused};
 use super::route::{Route, RouteOptions, WorkerScripts};
 use super::upgrade::{self, Handshake, Upgrades};
 use super::{headers, path};
@@ -36,8 +39,8 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) session: Option<&'a UsedSession>,
 }
 
-/// Sends a request to the route's upstream and gives back its answer as it streams in. The request has passed every check of
-/// the edge, and `route` was found for its path and method. Dropping the future or the answer's body cancels the call.
+/// Sends a request to the route's upstream and gives back its answer as it streams in, and the call with it if the answer refuses
+/// the token of a `grant`. The request has passed every check of the edge, and `route` was found for its path and method. Dropping the future or the answer's body cancels the call.
 ///
 /// Redirects are relayed, never followed. A WebSocket is joined in a task of `context.upgrades`.
 ///
@@ -45,12 +48,12 @@ pub(crate) struct ForwardContext<'a> {
 /// Before anything is sent: `MethodNotAllowed` (CONNECT, TRACE), `WorkerScriptRefused`, `PathRejected`, `BodyTooLarge` (declared).
 /// Afterwards: `BodyTooLarge` (streamed), `RequestInterrupted`, `UpstreamUnavailable`, `UpstreamTimeout`. What breaks after the
 /// answer's head is an error of its body.
-pub(crate) async fn forward<B>(
-    route: &Route,
+pub(crate) async fn forward<'a, B>(
+    route: &'a Route,
     request: Request<B>,
     grant: &Grant,
-    context: &ForwardContext<'_>,
-) -> Result<Response<ResponseBody>, Error>
+    context: &'a ForwardContext<'a>,
+) -> Result<Forwarded<'a>, Error>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
@@ -63,42 +66,91 @@ where
     send(route, request, grant, context).await
 }
 
-async fn send<B>(
-    route: &Route,
+async fn send<'a, B>(
+    route: &'a Route,
     mut request: Request<B>,
     grant: &Grant,
-    context: &ForwardContext<'_>,
-) -> Result<Response<ResponseBody>, Error>
+    context: &'a ForwardContext<'a>,
+) -> Result<Forwarded<'a>, Error>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
-    let options = &route.options;
     check(route, &request)?;
     let handshake = upgrade::asked(&mut request);
-    let (mut outgoing, upload) = outgoing(route, request, context)?;
-    grant.attach(outgoing.headers_mut());
-    let mut versions = Versions::Any;
+    let keep = if *grant == Grant::None { Keep::Nothing } else { Keep::UntilAnswered };
+    let (mut outgoing, upload) = outgoing(route, request, keep, context)?;
     if handshake.is_some() {
         upgrade::announce(outgoing.headers_mut());
-        versions = Versions::Http1;
     }
-    let asked = outgoing.uri().clone();
-    let call = pin!(route.upstream.connections.call(outgoing, versions));
-    let mut answer = head(call, upload.as_ref(), options).await?;
-    if !headers::knows_the_coding(answer.headers()) {
-        return Err(Error::UpstreamUnavailable { cause: "its answer has an unknown transfer coding".to_owned() });
+    let kept = (keep == Keep::UntilAnswered).then(|| Head::of(&outgoing));
+    grant.attach(outgoing.headers_mut());
+    let mut call = Call { route, context, asked: outgoing.uri().clone(), handshake };
+    let exchange = pin!(route.upstream.connections.call(outgoing, call.versions()));
+    let answer = head(exchange, upload.as_ref(), &route.options).await?;
+    let answer = call.answered(answer)?;
+    match kept.and_then(|head| Some((head, challenge::refusal(&answer)?))) {
+        None => {
+            if let Some(upload) = upload {
+                upload.keep_no_longer();
+            }
+            Ok(Forwarded::Answered(answer))
+        }
+        Some((head, refusal)) => Ok(Forwarded::Refused(call.refused(answer, refusal, head, upload.as_deref()))),
     }
-    if answer.status() == StatusCode::NO_CONTENT {
-        // RFC 9110 §8.6: without a body there is no length either.
-        answer.headers_mut().remove(header::CONTENT_LENGTH);
+}
+
+/// Where a call goes, and how what comes back becomes our answer.
+pub(super) struct Call<'a> {
+    pub(super) route: &'a Route,
+    /// The upstream's address for it.
+    pub(super) asked: Uri,
+    context: &'a ForwardContext<'a>,
+    /// The browser's end, until it is joined.
+    handshake: Option<Handshake>,
+}
+
+impl<'a> Call<'a> {
+    /// Which connections it may use.
+    pub(super) fn versions(&self) -> Versions {
+        if self.handshake.is_some() { Versions::Http1 } else { Versions::Any }
     }
-    headers::returning(answer.headers_mut(), route, context.own_cookies, &asked);
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switch(&mut answer, handshake, options.idle_timeout, context)?;
+
+    /// Makes the upstream's answer ours.
+    pub(super) fn answered(&mut self, mut answer: Response<Answer>) -> Result<Response<ResponseBody>, Error> {
+        let (context, options) = (self.context, &self.route.options);
+        if !headers::knows_the_coding(answer.headers()) {
+            return Err(Error::UpstreamUnavailable { cause: "its answer has an unknown transfer coding".to_owned() });
+        }
+        if answer.status() == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6: without a body there is no length either.
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        headers::returning(answer.headers_mut(), self.route, context.own_cookies, &self.asked);
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            switch(&mut answer, self.handshake.take(), options.idle_timeout, context)?;
+        }
+        *answer.version_mut() = Version::HTTP_11;
+        answer.extensions_mut().clear();
+        Ok(answer.map(|answer| ResponseBody::new(answer, options.idle_timeout, context.session)))
     }
-    *answer.version_mut() = Version::HTTP_11;
-    answer.extensions_mut().clear();
-    Ok(answer.map(|answer| ResponseBody::new(answer, options.idle_timeout, context.session)))
+
+    fn refused(
+        self,
+        answer: Response<ResponseBody>,
+        refusal: Refusal,
+        head: Head,
+        upload: Option<&Upload>,
+    ) -> Box<Refused<'a>> {
+        let body = upload.map_or_else(|| Some(Bytes::new()), Upload::take_kept);
+        let body = body.filter(|_| refusal == Refusal::Token);
+        Box::new(Refused { answer, refusal, again: body.map(|body| Again { call: self, head, body }) })
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({:?})", self.route.upstream)
+    }
 }
 
 fn check<B>(route: &Route, request: &Request<B>) -> Result<(), Error> {
@@ -123,6 +175,7 @@ fn is_worker_script(headers: &HeaderMap) -> bool {
 fn outgoing<B>(
     route: &Route,
     request: Request<B>,
+    keep: Keep,
     context: &ForwardContext<'_>,
 ) -> Result<(Request<RequestBody>, Option<Arc<Upload>>), Error>
 where
@@ -134,7 +187,7 @@ where
         .upstream
         .join(&options.path, parts.uri.path(), parts.uri.query())
         .map_err(|path::PathRejected| Error::PathRejected)?;
-    let (body, upload) = RequestBody::new(body, options.max_body, options.idle_timeout)
+    let (body, upload) = RequestBody::new(body, options.max_body, options.idle_timeout, keep)
         .ok_or(Error::BodyTooLarge { limit: options.max_body })?;
     let declares_length = parts.headers.contains_key(header::CONTENT_LENGTH);
     let mut outgoing = Request::new(body);
@@ -157,7 +210,7 @@ fn frame(request: &mut Request<RequestBody>, declares_length: bool) {
 
 /// Waits for the answer's head. The route's timeout counts from the end of the upload; while a body is on its way each piece has
 /// the idle timeout.
-async fn head(
+pub(super) async fn head(
     mut call: Pin<&mut impl Future<Output = Result<Response<Answer>, CallError>>>,
     upload: Option<&Arc<Upload>>,
     options: &RouteOptions,

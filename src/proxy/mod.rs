@@ -2,7 +2,7 @@
 //!
 //! `route` finds the allow-list entry, `path` and `upstream` make the address that cannot leave the upstream's base path,
 //! `client` keeps connections, `headers` and `caching` decide what passes each way, `challenge` reads why an API refuses a token,
-//! `forward` carries request and answer through as streams, and `upgrade` joins WebSockets, whose frames `frames` tells apart.
+//! `forward` carries request and answer through as streams, `replay` sends a call once more with another token, and `upgrade` joins WebSockets, whose frames `frames` tells apart.
 //! Knows no cookie of ours by meaning: the edge says which names are never passed; of the session behind a call it knows that
 //! nothing outlasts it.
 
@@ -19,19 +19,21 @@ mod headers;
 mod hops;
 mod location;
 mod path;
+mod replay;
 mod route;
 mod upgrade;
 mod upstream;
 
 pub use route::{CsrfPolicy, RouteOptions};
 
-pub(crate) use body::StreamError;
+pub(crate) use body::{ResponseBody, StreamError};
 pub(crate) use challenge::{Refusal, refusal};
 pub(crate) use client::Client;
 pub(crate) use error::Error;
 pub(crate) use forward::{ForwardContext, forward};
 pub(crate) use headers::knows_the_coding;
 pub(crate) use hops::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+pub(crate) use replay::{Forwarded, Refused};
 pub(crate) use route::{FindError, Route, RouteTable, RouteTableError};
 pub(crate) use upgrade::Upgrades;
 pub(crate) use upstream::UpstreamError;

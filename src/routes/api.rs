@@ -11,7 +11,9 @@ use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::csrf::{self, Class};
 use crate::guard::session::SessionRef;
-use crate::proxy::{self, ClientHops, ForwardContext, Refusal, Upgrades};
+use crate::metric::{self, Replay};
+use crate::oidc::Demand;
+use crate::proxy::{self, ClientHops, ForwardContext, Forwarded, Refusal, Refused, ResponseBody, Upgrades};
 use crate::session::UsedSession;
 use crate::store::SessionId;
 use crate::tokens::{Grant, TokenPolicy};
@@ -57,34 +59,58 @@ where
     let used = session.0.filter(|_| options.token != TokenPolicy::None || options.session_required);
     let used = used.map(|id| UsedSession::new(frontend.sessions(), id));
     let context = ForwardContext { session: used.as_ref(), ..context(frontend, upgrades, hops) };
-    let answer = pin!(proxy::forward(route, request, &grant, &context)).await?;
-    if let (Grant::Bearer(_), Some(id), Some(refusal)) = (&grant, session.0, proxy::refusal(&answer)) {
-        Box::pin(refused(frontend, id, &grant, refusal)).await?;
-    }
+    let answer = match (pin!(proxy::forward(route, request, &grant, &context)).await?, session.0) {
+        (Forwarded::Refused(call), Some(id)) => Box::pin(refused(frontend, id, &grant, *call)).await?,
+        (forwarded, _) => forwarded.into_answer(),
+    };
     Ok(answer.map(Body::new))
 }
 
-/// The API does not take the token it was given.
+/// The API does not take the token it was given. Answers what it says to another one, if there is one and the call can be sent again.
 ///
 /// # Errors
-/// The session's login is not enough for it: then this is what the page is told. An API that demands what it has been given already is
-/// left to speak for itself: otherwise the page would have people log in again and again.
-async fn refused(frontend: &Frontend, id: SessionId, grant: &Grant, refusal: Refusal) -> Result<(), Error> {
-    match refusal {
-        Refusal::Token => {
-            // The refusal goes to the page all the same, after the renewal: when the page tries again, the newer token is there.
-            let _ = frontend.tokens().instead_of(grant, id).await;
-            Ok(())
-        }
-        Refusal::Authentication(demand) => {
-            let sessions = frontend.sessions();
-            let loaded = sessions.load(id).await?.ok_or(Error::SessionExpired)?;
-            if sessions.meets_for_sure(&loaded.user, &demand) {
-                return Ok(());
-            }
-            Err(Error::StepUpRequired { step_up: sessions.step_up(&loaded.user, demand) })
-        }
+/// As [`demanded`], and whatever keeps the call from being answered the second time.
+async fn refused(
+    frontend: &Frontend,
+    id: SessionId,
+    used: &Grant,
+    call: Refused<'_>,
+) -> Result<http::Response<ResponseBody>, Error> {
+    let Refused { mut answer, mut refusal, again } = call;
+    if refusal == Refusal::Token {
+        // Also for a call that cannot be sent again: when the page tries again, the newer token is there. Whatever keeps us from having
+        // one, the API has refused this call, and that is what the page is told.
+        let newer = frontend.tokens().instead_of(used, id).await.ok().flatten();
+        let (Some(newer), Some(again)) = (newer, again) else { return Ok(answer) };
+        let second = again.send(&newer, answer).await;
+        let says = second.as_ref().map(proxy::refusal);
+        let outcome = match &says {
+            Ok(Some(Refusal::Token)) => Replay::Refused,
+            Ok(_) => Replay::Accepted,
+            Err(_) => Replay::Failed,
+        };
+        metric::replayed(frontend.id(), outcome);
+        let Ok(Some(refused_again)) = says else { return Ok(second?) };
+        (answer, refusal) = (second?, refused_again);
     }
+    if let Refusal::Authentication(demand) = refusal {
+        demanded(frontend, id, demand).await?;
+    }
+    Ok(answer)
+}
+
+/// The API demands another login than the session's.
+///
+/// # Errors
+/// `StepUpRequired`: then this is what the page is told. An API that demands what it has been given already is left to speak for itself:
+/// otherwise the page would have people log in again and again.
+async fn demanded(frontend: &Frontend, id: SessionId, demand: Demand) -> Result<(), Error> {
+    let sessions = frontend.sessions();
+    let loaded = sessions.load(id).await?.ok_or(Error::SessionExpired)?;
+    if sessions.meets_for_sure(&loaded.user, &demand) {
+        return Ok(());
+    }
+    Err(Error::StepUpRequired { step_up: sessions.step_up(&loaded.user, demand) })
 }
 
 async fn asset(frontend: &Frontend, request: Request, context: &ForwardContext<'_>) -> Result<Response, Error> {

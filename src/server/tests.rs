@@ -230,7 +230,7 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
     };
     let request = Request::get("/api/x").body(Body::empty()).unwrap();
     let route = table.find("/api/x", request.method()).unwrap();
-    let answer = proxy::forward(route, request, &Grant::None, &context).await.unwrap();
+    let answer = proxy::forward(route, request, &Grant::None, &context).await.unwrap().into_answer();
     let seen = axum::body::to_bytes(Body::new(answer.into_body()), 1024).await.unwrap();
     let expected = format!("HTTP/2.0 https://localhost:{0}/v1/x Some(\"localhost:{0}\")", upstream.address.port());
     assert_eq!(String::from_utf8_lossy(&seen), expected);

@@ -57,7 +57,7 @@ impl Edge {
             upgrades: &self.upgrades,
             session: None,
         };
-        forward(&self.table.routes()[0], request, &self.grant, &context).await
+        forward(&self.table.routes()[0], request, &self.grant, &context).await.map(Forwarded::into_answer)
     }
 }
 
