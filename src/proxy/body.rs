@@ -3,8 +3,10 @@
 //! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
 //! `Authorization` or `Forwarded` from them unchecked.
 
+mod upload;
+
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::time::{Instant, Sleep};
 
+pub(super) use self::upload::{Keep, Phase, Upload};
 use super::bond::Bond;
 use super::client::Answer;
 use crate::session::UsedSession;
@@ -168,8 +171,7 @@ impl RequestBody {
         if size.lower() > max_body {
             return None;
         }
-        let keeps = keep == Keep::UntilAnswered && size.lower() <= LONGEST_KEPT as u64;
-        let upload = Arc::new(Upload::new(keeps.then(Vec::new)));
+        let upload = Arc::new(Upload::new(keep, size.lower()));
         let streamed = Streamed {
             // Why the browser's side broke off changes nothing for anybody.
             body: body.map_err(|_| StreamError::Interrupted).boxed_unsync(),
@@ -245,99 +247,6 @@ impl Streamed {
     }
 }
 
-/// What becomes of a request body that has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// It is gone.
-    Nothing,
-    /// One of [`LONGEST_KEPT`] at most is at hand until the head of the answer is there, to be sent once more.
-    UntilAnswered,
-}
-
-/// How far a request body has come; seen by the call that waits for the answer's head.
-#[derive(Debug)]
-pub(super) struct Upload(Mutex<Progress>);
-
-#[derive(Debug)]
-struct Progress {
-    phase: Phase,
-    since: Instant,
-    /// What has passed; none if nothing is kept. A copy: a piece is part of the buffer that its connection read into, and would keep all
-    /// of it, which a browser can make a thousand times the piece.
-    kept: Option<Vec<u8>>,
-}
-
-/// What an upload waits for, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// A connection.
-    Unsent,
-    /// The browser's next piece.
-    AwaitingBrowser,
-    /// Room for the next piece on the upstream's side.
-    AwaitingUpstream,
-    /// All of it is on its way.
-    Sent,
-    /// The browser stalled or broke off.
-    Interrupted,
-    /// It was over the limit.
-    TooLarge,
-}
-
-impl Upload {
-    fn new(kept: Option<Vec<u8>>) -> Self {
-        Self(Mutex::new(Progress { phase: Phase::Unsent, since: Instant::now(), kept }))
-    }
-
-    /// The phase, and since when nothing has moved.
-    pub(super) fn phase(&self) -> (Phase, Instant) {
-        let now = self.progress();
-        (now.phase, now.since)
-    }
-
-    /// Frees what was kept.
-    pub(super) fn keep_no_longer(&self) {
-        self.progress().kept = None;
-    }
-
-    /// The whole body, if all of it has passed and was kept. Nothing is kept any longer.
-    pub(super) fn take_kept(&self) -> Option<Bytes> {
-        let mut now = self.progress();
-        let kept = now.kept.take()?;
-        (now.phase == Phase::Sent).then(|| kept.into())
-    }
-
-    fn reached(&self, phase: Phase) {
-        self.progress().reach(phase);
-    }
-
-    fn passed(&self, data: &Bytes, phase: Phase) {
-        let mut now = self.progress();
-        now.reach(phase);
-        now.keep(data);
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Progress {
-    fn reach(&mut self, phase: Phase) {
-        // Being asked again does not make the browser any less late.
-        if phase != Phase::AwaitingBrowser || self.phase != Phase::AwaitingBrowser {
-            (self.phase, self.since) = (phase, Instant::now());
-        }
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        match &mut self.kept {
-            Some(kept) if kept.len() + data.len() <= LONGEST_KEPT => kept.extend_from_slice(data),
-            _ => self.kept = None,
-        }
-    }
-}
-
 /// Limits how long a stream may give nothing. The timer is made at the first wait, so short answers never have one.
 #[derive(Debug)]
 struct Silence {
@@ -380,7 +289,5 @@ impl Silence {
     }
 }
 
-/// The largest body that is kept, in bytes.
-const LONGEST_KEPT: usize = 64 * 1024;
 /// Pieces that are read of an answer that nobody wants.
 const MOST_DISCARDED: usize = 16;

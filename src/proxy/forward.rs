@@ -1,6 +1,5 @@
 //! One call: a browser's request in, the upstream's answer out, both as streams.
 
-use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,15 +87,7 @@ where
     let exchange = pin!(route.upstream.connections.call(outgoing, call.versions()));
     let answer = head(exchange, upload.as_ref(), &route.options).await?;
     let answer = call.answered(answer)?;
-    match kept.and_then(|head| Some((head, challenge::refusal(&answer)?))) {
-        None => {
-            if let Some(upload) = upload {
-                upload.keep_no_longer();
-            }
-            Ok(Forwarded::Answered(answer))
-        }
-        Some((head, refusal)) => Ok(Forwarded::Refused(call.refused(answer, refusal, head, upload.as_deref()))),
-    }
+    Ok(call.settled(answer, kept, upload.as_deref()))
 }
 
 /// Where a call goes, and how what comes back becomes our answer.
@@ -134,22 +125,18 @@ impl<'a> Call<'a> {
         Ok(answer.map(|answer| ResponseBody::new(answer, options.idle_timeout, context.session)))
     }
 
-    fn refused(
-        self,
-        answer: Response<ResponseBody>,
-        refusal: Refusal,
-        head: Head,
-        upload: Option<&Upload>,
-    ) -> Box<Refused<'a>> {
+    /// Frees what was kept for a second try, if there will not be one.
+    fn settled(self, answer: Response<ResponseBody>, kept: Option<Head>, upload: Option<&Upload>) -> Forwarded<'a> {
+        let Some((head, refusal)) = kept.and_then(|head| Some((head, challenge::refusal(&answer)?))) else {
+            if let Some(upload) = upload {
+                upload.keep_no_longer();
+            }
+            return Forwarded::Answered(answer);
+        };
         let body = upload.map_or_else(|| Some(Bytes::new()), Upload::take_kept);
         let body = body.filter(|_| refusal == Refusal::Token);
-        Box::new(Refused { answer, refusal, again: body.map(|body| Again { call: self, head, body }) })
-    }
-}
-
-impl fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Call({:?})", self.route.upstream)
+        let again = body.map(|body| Again { call: self, head, body });
+        Forwarded::Refused(Box::new(Refused { answer, refusal, again }))
     }
 }
 

@@ -17,7 +17,6 @@ use super::forward::{Call, head};
 use crate::tokens::Grant;
 
 /// What came of a call.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are answered, and a box is an allocation")]
 pub(crate) enum Forwarded<'a> {
     /// The upstream's answer.
@@ -27,7 +26,6 @@ pub(crate) enum Forwarded<'a> {
 }
 
 /// A call that was refused for its token.
-#[derive(Debug)]
 pub(crate) struct Refused<'a> {
     /// How the API says so.
     pub(crate) answer: Response<ResponseBody>,
@@ -38,7 +36,6 @@ pub(crate) struct Refused<'a> {
 }
 
 /// A whole call but for a token.
-#[derive(Debug)]
 pub(crate) struct Again<'a> {
     pub(super) call: Call<'a>,
     pub(super) head: Head,
@@ -48,7 +45,6 @@ pub(crate) struct Again<'a> {
 /// A request's method and headers as they were sent, all but `Authorization`.
 ///
 /// Every call with a token pays for this, so it is text: a copy of the map costs four times as much.
-#[derive(Debug)]
 pub(super) struct Head {
     method: Method,
     /// Lines, whose name ends with [`PLAIN`] or [`SENSITIVE`].

@@ -26,6 +26,7 @@ mod provider_outage;
 mod refresh;
 mod rejections;
 mod reload;
+mod replay;
 mod rotation;
 mod session;
 mod sessions_command;

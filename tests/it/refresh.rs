@@ -87,7 +87,7 @@ async fn refused_call(browser: &mut Browser) -> StatusCode {
 }
 
 #[tokio::test]
-async fn a_token_that_an_api_refuses_is_renewed_before_the_page_tries_again() {
+async fn a_token_that_an_api_refuses_is_renewed_before_anybody_tries_again() {
     let app = TestApp::start().await;
     let mut browser = app.logged_in("alice").await;
     app.clock.advance(Duration::from_secs(11));
@@ -96,6 +96,7 @@ async fn a_token_that_an_api_refuses_is_renewed_before_the_page_tries_again() {
     browser.fetch(Method::GET, "/api/x").await;
     let carried: Vec<_> = app.api_saw().iter().map(|call| call.headers["authorization"].clone()).collect();
     assert_ne!(carried[0], carried[1], "the newer token is there");
+    assert_eq!((carried.len(), &carried[1]), (3, &carried[2]));
 }
 
 #[tokio::test]

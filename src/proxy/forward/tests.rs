@@ -50,14 +50,18 @@ impl Edge {
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
-        let context = ForwardContext {
+        let context = self.context();
+        forward(&self.table.routes()[0], request, &self.grant, &context).await.map(Forwarded::into_answer)
+    }
+
+    fn context(&self) -> ForwardContext<'_> {
+        ForwardContext {
             hops: &self.hops,
             csrf_header: &self.csrf_header,
             own_cookies: &self.own_cookies,
             upgrades: &self.upgrades,
             session: None,
-        };
-        forward(&self.table.routes()[0], request, &self.grant, &context).await.map(Forwarded::into_answer)
+        }
     }
 }
 
@@ -375,4 +379,44 @@ async fn other_upgrades_are_not_passed_on() {
     let mut body = [0; 4];
     stream.read_exact(&mut body).await.unwrap();
     assert_eq!(&body, b"None");
+}
+
+/// Answers a POST of five bytes with `says`. Whether they are at hand before the call is settled, and afterwards; and how it is settled.
+async fn settled(says: &'static str) -> (bool, bool, bool) {
+    let edge = Edge::new(options(raw(says).await));
+    let (route, context) = (&edge.table.routes()[0], edge.context());
+    let kept = |upload: &Upload| format!("{upload:?}").contains("kept: Some");
+    let request = Request::post("/api").body(Full::new(Bytes::from_static(b"hello"))).unwrap();
+    let (outgoing, upload) = outgoing(route, request, Keep::UntilAnswered, &context).unwrap();
+    let (head_of_it, asked) = (Head::of(&outgoing), outgoing.uri().clone());
+    let mut call = Call { route, context: &context, asked, handshake: None };
+    let exchange = pin!(route.upstream.connections.call(outgoing, Versions::Any));
+    let answer = head(exchange, upload.as_ref(), &route.options).await.unwrap();
+    let answer = call.answered(answer).unwrap();
+    let upload = upload.unwrap();
+    let before = kept(&upload);
+    let forwarded = call.settled(answer, Some(head_of_it), Some(&upload));
+    let again = matches!(&forwarded, Forwarded::Refused(refused) if refused.again.is_some());
+    (before, kept(&upload), again)
+}
+
+#[tokio::test]
+async fn what_was_kept_of_a_call_is_freed_when_the_head_of_its_answer_is_there() {
+    assert_eq!(settled("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await, (true, false, false));
+    assert_eq!(settled("HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\n").await, (true, false, false));
+    let demand = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\
+        WWW-Authenticate: Bearer error=\"insufficient_user_authentication\", max_age=0\r\n\r\n";
+    assert_eq!(settled(demand).await, (true, false, false));
+    let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\
+        WWW-Authenticate: Bearer error=\"invalid_token\"\r\n\r\n";
+    assert_eq!(settled(refusal).await, (true, false, true));
+}
+
+#[tokio::test]
+async fn of_a_call_without_a_token_nothing_is_kept() {
+    let edge = Edge::new(options(echo().await));
+    let request = Request::post("/api").body(Full::new(Bytes::from_static(b"hello"))).unwrap();
+    let context = edge.context();
+    let (_, upload) = outgoing(&edge.table.routes()[0], request, Keep::Nothing, &context).unwrap();
+    assert!(format!("{upload:?}").contains("kept: None"));
 }
