@@ -38,8 +38,9 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) session: Option<&'a UsedSession>,
 }
 
-/// Sends a request to the route's upstream and gives back its answer as it streams in, and the call with it if the answer refuses
-/// the token of a `grant`. The request has passed every check of the edge, and `route` was found for its path and method. Dropping the future or the answer's body cancels the call.
+/// Sends a request to the route's upstream and gives back its answer as it streams in; with the call, if the answer refuses its
+/// token. The request has passed every check of the edge, and `route` was found for its path and method. Dropping the future or the
+/// answer's body cancels the call.
 ///
 /// Redirects are relayed, never followed. A WebSocket is joined in a task of `context.upgrades`.
 ///
@@ -76,7 +77,7 @@ where
 {
     check(route, &request)?;
     let handshake = upgrade::asked(&mut request);
-    let keep = if *grant == Grant::None { Keep::Nothing } else { Keep::UntilAnswered };
+    let keep = if matches!(grant, Grant::None) { Keep::Nothing } else { Keep::UntilAnswered };
     let (mut outgoing, upload) = outgoing(route, request, keep, context)?;
     if handshake.is_some() {
         upgrade::announce(outgoing.headers_mut());

@@ -1,7 +1,7 @@
 //! One more try for a call whose token its API refused: what is kept of every call with a token until the head of its answer is there.
 //!
-//! Such a refusal says that the API did nothing with the request but refuse it (RFC 6750 §3.1), so it may be sent again whatever its
-//! method, and is, once, if another token is to be had and all of its body is at hand.
+//! An API that says `invalid_token` did not act on the request, and its client may retry (RFC 6750 §3.1): so any method may be sent again,
+//! and is, once, if another token is to be had and all of its body is at hand.
 
 use std::pin::pin;
 

@@ -10,9 +10,9 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::response::{IntoResponse as _, Response};
 use cloakroom::demo::faults::{Endpoint, Fault, Outage};
-use cloakroom::store::{self, FlakyBackend, MemoryBackend};
+use cloakroom::store::{self, FlakyBackend, MasterKey, MemoryBackend};
 use futures_util::future::join_all;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use crate::support::app::Setup;
 use crate::support::{Browser, TestApp, WebSocket, web_socket};
@@ -127,10 +128,7 @@ impl Refusal {
         match self {
             Self::Short | Self::Early => Body::from("that token is of no use"),
             Self::Endless => Body::from_stream(stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()))),
-            Self::Stalled => {
-                use futures_util::StreamExt as _;
-                Body::from_stream(stream::iter([Ok::<_, std::io::Error>(piece)]).chain(stream::pending()))
-            }
+            Self::Stalled => Body::from_stream(stream::iter([Ok::<_, std::io::Error>(piece)]).chain(stream::pending())),
         }
     }
 }
@@ -301,6 +299,37 @@ async fn a_token_that_another_call_has_renewed_meanwhile_serves_without_a_grant(
     api.held.add_permits(2);
     assert_eq!(late.await.unwrap(), StatusCode::OK);
     assert_eq!(app.grants("refresh_token"), 1);
+}
+
+/// The same call by way of another replica.
+fn at_the_other(router: Router, browser: &Browser, path: &'static str) -> JoinHandle<StatusCode> {
+    let request = Request::get(path)
+        .header("host", browser.home.authority())
+        .header("cookie", browser.cookies.header(&browser.home, true).unwrap())
+        .header("x-csrf", "1")
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))))
+        .body(Body::empty());
+    tokio::spawn(async move { router.oneshot(request.unwrap()).await.unwrap().status() })
+}
+
+#[tokio::test]
+async fn calls_that_two_replicas_carry_share_one_renewal() {
+    let key = MasterKey::generate().to_base64url().expose().clone();
+    let (app, api, browser) = revoked(TestApp::with().variable("CLOAKROOM_KEY", &key)).await;
+    let (other, _) = app.replica(&[("CLOAKROOM_KEY", &key)]).await;
+    let late = at_the_other(other.router(), &browser, "/api/held");
+    app.eventually(|_| api.seen().len() == 1).await;
+    app.provider.faults().set_times(HELD, 1);
+    let here = in_a_tab(&browser, "/api/x");
+    app.eventually(|app| app.grants("refresh_token") == 1).await;
+    let there = at_the_other(other.router(), &browser, "/api/x");
+    app.eventually(|_| api.seen().len() == 3).await;
+    app.provider.faults().clear(HELD);
+    assert_eq!(here.await.unwrap(), StatusCode::OK);
+    assert_eq!(there.await.unwrap(), StatusCode::OK);
+    api.held.add_permits(2);
+    assert_eq!(late.await.unwrap(), StatusCode::OK);
+    assert_eq!((api.seen().len(), app.grants("refresh_token")), (6, 1));
 }
 
 #[tokio::test]
