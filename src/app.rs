@@ -32,10 +32,11 @@ pub use crate::server::SocketError;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::denied::DeniedAddresses;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts};
 use crate::guard::operator::AdminToken;
 use crate::metric::{self, Exporter};
-use crate::oidc::{ClientAuth, ClientOptions, Provider, ProviderHttp, RelyingParty};
+use crate::oidc::{ClientAuth, ClientOptions, Connections, Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, RouteTable, RouteTableError, Upgrades};
 use crate::routes::{self, Operators, Readiness};
 use crate::session::{CookiePolicy, Sessions, Upkeep};
@@ -260,7 +261,7 @@ struct Foundry<'a> {
     clock: &'a Arc<dyn Clock>,
     keyring: LiveKeyring,
     client: proxy::Client,
-    connections: reqwest::Client,
+    connections: Connections,
     /// By name: frontends with the same provider share what was discovered.
     providers: BTreeMap<String, Arc<Provider>>,
 }
@@ -274,6 +275,7 @@ impl<'a> Foundry<'a> {
         let keyring = Keyring::new(keys(config)?).ok_or(BuildError::NoKey)?;
         let tls =
             tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| BuildError::Tls(error.to_string()))?;
+        let denied = DeniedAddresses::new(&config.server.denied_addresses);
         Ok(Self {
             config,
             backend,
@@ -281,8 +283,9 @@ impl<'a> Foundry<'a> {
             breaker: Arc::new(Breaker::new(config.store.timeout)),
             watching: Watching::default(),
             keyring: keyring.into(),
-            client: proxy::Client::new(&tls),
-            connections: ProviderHttp::connections(&tls).map_err(|error| BuildError::Tls(error.to_string()))?,
+            connections: ProviderHttp::connections(&tls, denied.clone())
+                .map_err(|error| BuildError::Tls(error.to_string()))?,
+            client: proxy::Client::new(tls, denied),
             providers: BTreeMap::new(),
         })
     }

@@ -83,6 +83,7 @@ pub mod session;
 pub mod store;
 pub mod tokens;
 
+mod denied;
 mod error;
 mod guard;
 mod metric;

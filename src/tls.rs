@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Why there is no TLS configuration.
@@ -53,12 +54,68 @@ pub(crate) fn client_config(ca_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, 
     for certificate in ca_pem.map(certificates).transpose()?.unwrap_or_default() {
         roots.add(certificate).map_err(Error::Root)?;
     }
-    let config = ClientConfig::builder_with_provider(provider())
+    Ok(Arc::new(trusting(roots)))
+}
+
+/// Roots and client certificate for some calls. No `Debug`: it holds a key.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    roots: Option<Vec<CertificateDer<'static>>>,
+    certified: Option<Arc<CertifiedKey>>,
+}
+
+impl Credentials {
+    /// Reads what is given: PEM certificates that become the only roots, and the files of a client certificate and its key.
+    ///
+    /// # Errors
+    /// `File`, `Root`: `ca_file` is not what it should be. As [`certified_key`] for the certificate.
+    pub(crate) fn read(ca_file: Option<&Path>, certificate: Option<(&Path, &Path)>) -> Result<Self, Error> {
+        let roots = ca_file.map(certificates_in).transpose()?;
+        let certified = certificate.map(|(cert, key)| certified_key(cert, key)).transpose()?;
+        Ok(Self { roots, certified: certified.map(Arc::new) })
+    }
+
+    /// `base` with these in place of its own. Sessions are resumed among calls with these credentials only: a resumed one is not
+    /// asked for its certificate again.
+    ///
+    /// # Errors
+    /// `Root`.
+    pub(crate) fn client_config(&self, base: &ClientConfig) -> Result<ClientConfig, Error> {
+        let mut config = match &self.roots {
+            None => base.clone(),
+            Some(certificates) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates {
+                    roots.add(certificate.clone()).map_err(Error::Root)?;
+                }
+                trusting(roots)
+            }
+        };
+        if let Some(certified) = &self.certified {
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified.clone()));
+        }
+        config.resumption = Resumption::default();
+        Ok(config)
+    }
+
+    /// Whether these trust other roots than `other`.
+    pub(crate) fn differ_in_roots(&self, other: &Self) -> bool {
+        self.roots != other.roots
+    }
+
+    /// Whether these show another certificate than `other`. The key says nothing more: the chain names it.
+    pub(crate) fn differ_in_certificate(&self, other: &Self) -> bool {
+        let chain = |credentials: &Self| credentials.certified.as_ref().map(|certified| certified.cert.clone());
+        chain(self) != chain(other)
+    }
+}
+
+fn trusting(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_no_client_auth()
 }
 
 /// The listener's certificate chain and key. They can be exchanged: each handshake uses what is there when it begins.
@@ -92,16 +149,16 @@ impl ResolvesServerCert for Certificate {
 /// # Errors
 /// `File`: one of them cannot be read. `Certificate`: they do not belong together.
 pub(crate) fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, Error> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::File { path, source }
-    };
-    let chain = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
-        .map_err(unreadable(cert))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    let chain = certificates_in(cert)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|source| Error::File { path: key.to_owned(), source })?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(Error::Certificate)
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .and_then(|found| if found.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(found) })
+        .map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 /// The listener's side: this certificate, HTTP/2 and HTTP/1.1 by ALPN.

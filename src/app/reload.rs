@@ -1,7 +1,9 @@
-//! Values that are exchanged while everything runs: master keys, client secrets, the admin token, roots, the listener's certificate.
+//! Values that are exchanged while everything runs: master keys, client secrets, the admin token, roots, certificates of the listener
+//! and for upstreams.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustls::sign::CertifiedKey;
@@ -9,9 +11,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Cloakroom;
 use crate::config::{Config, Tls};
+use crate::denied::DeniedAddresses;
 use crate::frontend::Frontend;
 use crate::guard::operator::AdminToken;
-use crate::oidc::{ClientAuth, ProviderHttp, RelyingParty};
+use crate::oidc::{ClientAuth, Connections, ProviderHttp, RelyingParty};
+use crate::proxy::{TrustChange, UpstreamTls};
 use crate::secret::Secret;
 use crate::store::{Keyring, LiveKeyring};
 use crate::{proxy, tls};
@@ -45,6 +49,8 @@ pub enum Exchanged {
     Roots,
     /// The listener's certificate and key.
     Certificate,
+    /// What a file of some route's `upstream_tls` holds: roots, or a certificate with its key.
+    UpstreamTls(PathBuf),
 }
 
 impl fmt::Display for Exchanged {
@@ -58,6 +64,7 @@ impl fmt::Display for Exchanged {
             Self::AdminToken => f.write_str("server.admin_token"),
             Self::Roots => f.write_str("roots of server.ca_file"),
             Self::Certificate => f.write_str("the listener's certificate"),
+            Self::UpstreamTls(path) => write!(f, "{} of upstream_tls", path.display()),
         }
     }
 }
@@ -72,11 +79,14 @@ pub enum ReloadError {
     /// The listener's certificate or key cannot be used.
     #[error("cannot use the listener's certificate: {0}")]
     Certificate(String),
+    /// A file of a route's `upstream_tls` cannot be used.
+    #[error("cannot use a route's upstream_tls: {0}")]
+    UpstreamTls(String),
 }
 
 impl Cloakroom {
     /// Takes over what may change while everything runs: master keys, client secrets, the admin token, the roots of `server.ca_file`,
-    /// the listener's certificate and key. All of it or nothing; calls under way finish with what they began with. What else
+    /// the listener's certificate and key, and what is in the files of `upstream_tls`. All of it or nothing; calls under way finish with what they began with. What else
     /// differs in `config` is named and has no effect. Logs what was exchanged.
     ///
     /// A store without configured keys keeps the key it made itself, a client with a secret does not become a public one, and a
@@ -98,7 +108,7 @@ impl Cloakroom {
     /// ```
     ///
     /// # Errors
-    /// `Tls`, `Certificate`: a file does not hold what it should. Everything stays as it was.
+    /// `Tls`, `Certificate`, `UpstreamTls`: a file does not hold what it should. Everything stays as it was.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let mut running = self.live.running();
         let fresh = self.live.prepare(&running, &config)?;
@@ -138,7 +148,9 @@ struct Fresh {
     auths: Vec<(String, ClientAuth)>,
     /// May be none from now on.
     admin_token: Option<Secret<String>>,
-    roots: Option<(Arc<rustls::ClientConfig>, reqwest::Client)>,
+    /// For providers.
+    connections: Option<Connections>,
+    upstreams: TrustChange,
     certificate: Option<CertifiedKey>,
 }
 
@@ -182,14 +194,18 @@ impl Live {
             (both_have_keys && running.keys != newer.keys).then(|| Keyring::new(newer.keys.clone())).flatten();
         let auths = auths(running, newer).filter(|(_, was, is)| was != is && **is != ClientAuth::None);
         let auths = auths.map(|(id, _, is)| (id.to_owned(), is.clone())).collect();
-        let roots = (running.server.ca_pem != newer.server.ca_pem).then(|| roots(newer)).transpose()?;
+        let roots = (running.server.ca_pem != newer.server.ca_pem).then(|| roots(running, newer)).transpose()?;
+        let (tls, connections) = roots.unzip();
+        let upstreams = self.upstreams.prepare(tls, |says| still_says(newer, says));
+        let upstreams = upstreams.map_err(|error| ReloadError::UpstreamTls(error.to_string()))?;
         let certificate = match (&running.server.tls, &newer.server.tls) {
             (Some(_), Some(files)) => Some(certified(files)?),
             _ => None,
         };
         let in_use = |certified: &CertifiedKey| self.certificate.get().is_none_or(|known| known.is(certified));
         let certificate = certificate.filter(|certified| !in_use(certified));
-        Ok(Fresh { keyring, auths, admin_token: newer.server.admin_token.clone(), roots, certificate })
+        let admin_token = newer.server.admin_token.clone();
+        Ok(Fresh { keyring, auths, admin_token, connections, upstreams, certificate })
     }
 
     /// Cannot fail half way.
@@ -213,13 +229,13 @@ impl Live {
         if self.admin_token.exchange(fresh.admin_token) {
             exchanged.push(Exchanged::AdminToken);
         }
-        if let Some((tls, connections)) = fresh.roots {
+        if let Some(connections) = fresh.connections {
             for relying_party in self.relying_parties.values() {
                 relying_party.exchange_connections(connections.clone());
             }
-            self.upstreams.exchange_roots(&tls);
             exchanged.push(Exchanged::Roots);
         }
+        exchanged.extend(self.upstreams.exchange(fresh.upstreams).into_iter().map(Exchanged::UpstreamTls));
         if let Some((certificate, certified)) = self.certificate.get().zip(fresh.certificate) {
             certificate.exchange(certified);
             exchanged.push(Exchanged::Certificate);
@@ -272,11 +288,18 @@ fn auths<'a>(
     })
 }
 
-fn roots(config: &Config) -> Result<(Arc<rustls::ClientConfig>, reqwest::Client), ReloadError> {
+/// What trusts the newer roots. Whom nobody may call stays as it was.
+fn roots(running: &Config, newer: &Config) -> Result<(Arc<rustls::ClientConfig>, Connections), ReloadError> {
     let tls =
-        tls::client_config(config.server.ca_pem.as_deref()).map_err(|error| ReloadError::Tls(error.to_string()))?;
-    let connections = ProviderHttp::connections(&tls).map_err(|error| ReloadError::Tls(error.to_string()))?;
+        tls::client_config(newer.server.ca_pem.as_deref()).map_err(|error| ReloadError::Tls(error.to_string()))?;
+    let denied = DeniedAddresses::new(&running.server.denied_addresses);
+    let connections = ProviderHttp::connections(&tls, denied).map_err(|error| ReloadError::Tls(error.to_string()))?;
     Ok((tls, connections))
+}
+
+/// Whether a route still names these files. Those that none names may be gone, and are not read again.
+fn still_says(newer: &Config, says: &UpstreamTls) -> bool {
+    newer.frontends.iter().flat_map(|frontend| &frontend.routes).any(|route| route.upstream_tls == *says)
 }
 
 fn certified(files: &Tls) -> Result<CertifiedKey, ReloadError> {

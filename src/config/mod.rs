@@ -27,6 +27,7 @@ mod sources;
 mod store;
 mod summary;
 mod tree;
+mod upstream;
 mod values;
 mod variables;
 

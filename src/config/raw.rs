@@ -40,7 +40,7 @@ section! {
     /// `[server]`
     Server {
         listen: Leaf, admin_listen: Leaf, admin_token: Leaf, trusted_proxies: Leaf, tls: Option<Tls>, drain: Leaf, log: Leaf,
-        log_level: Leaf, hosts: Leaf, ca_file: Leaf, max_headers: Leaf,
+        log_level: Leaf, hosts: Leaf, ca_file: Leaf, denied_addresses: Leaf, max_headers: Leaf,
     }
 }
 section! {
@@ -84,9 +84,13 @@ section! {
 section! {
     /// `[[frontends.NAME.routes]]`
     Route {
-        path: Leaf, upstream: Leaf, methods: Leaf, token: Leaf, session: Leaf, min_acr: Leaf, max_auth_age: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
+        path: Leaf, upstream: Leaf, upstream_tls: Option<UpstreamTls>, http_version: Leaf, methods: Leaf, token: Leaf, session: Leaf, min_acr: Leaf, max_auth_age: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
         shared_cache: Leaf, forward_cookies: Leaf, response_cookies: Leaf, timeout: Leaf, idle_timeout: Leaf, max_body: Leaf,
     }
+}
+section! {
+    /// `upstream_tls` of a route
+    UpstreamTls { ca_file: Leaf, cert: Leaf, key: Leaf, server_name: Leaf }
 }
 
 /// A place that holds a value where something else belongs.
@@ -139,6 +143,7 @@ pub(super) fn keys_of(section: &KeyPath) -> &'static [&'static str] {
         "frontends.NAME.client_auth" => fields::<ClientAuth>(),
         "frontends.NAME.assets" => fields::<Assets>(),
         "frontends.NAME.routes[]" => fields::<Route>(),
+        "frontends.NAME.routes[].upstream_tls" => fields::<UpstreamTls>(),
         _ => &[],
     }
 }
@@ -223,7 +228,8 @@ pub(super) fn all_keys() -> std::collections::BTreeSet<String> {
     let name = |section: &str| KeyPath::of(section).key("NAME");
     let route = name("frontends").key("routes").index(0);
     let sections = ["server", "server.tls", "keys", "store", "session"].map(KeyPath::of).into_iter();
-    let frontend = [name("frontends").key("client_auth"), name("frontends").key("assets"), route];
+    let upstream_tls = route.key("upstream_tls");
+    let frontend = [name("frontends").key("client_auth"), name("frontends").key("assets"), route, upstream_tls];
     let sections: Vec<KeyPath> = sections.chain([name("providers"), name("frontends")]).chain(frontend).collect();
     let keys = sections.iter().flat_map(|section| keys_of(section).iter().map(|key| section.key(key).pattern()));
     let patterns: Vec<String> = sections.iter().map(KeyPath::pattern).collect();

@@ -8,6 +8,7 @@ use url::Url;
 use super::frontend::is_below;
 use super::raw::{self, Leaf};
 use super::reader::{Section, duplicates};
+use super::upstream;
 use super::values::{is_cleartext, plain_path, plain_url, quoted, shown};
 use crate::frontend;
 use crate::proxy::{CsrfPolicy, RouteOptions};
@@ -35,9 +36,12 @@ fn read(raw: &raw::Route, at: &Section<'_>, cookie_name: &str) -> RouteOptions {
             check_has_session(key, token, session_required, at);
         }
     }
+    let upstream = at.parse("upstream", &raw.upstream, plain_url).unwrap_or_else(nowhere);
     let options = RouteOptions {
         path: at.parse("path", &raw.path, plain_path).unwrap_or_default(),
-        upstream: at.parse("upstream", &raw.upstream, plain_url).unwrap_or_else(nowhere),
+        upstream_tls: upstream::tls(raw, &upstream, at),
+        http_version: upstream::http_version(raw, at),
+        upstream,
         methods: methods(&raw.methods, at),
         token,
         session_required,

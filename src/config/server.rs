@@ -39,6 +39,8 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// Extra roots for provider and upstreams: PEM certificates, as read.
     pub ca_pem: Option<Arc<[u8]>>,
+    /// Networks in which no upstream and no provider is called, whatever names resolve to.
+    pub denied_addresses: Vec<IpNet>,
     /// Largest request head, in bytes.
     pub max_headers: u64,
 }
@@ -56,6 +58,7 @@ impl Default for Server {
             log_level: None,
             hosts: Vec::new(),
             ca_pem: None,
+            denied_addresses: Vec::new(),
             max_headers: 64 * 1024,
         }
     }
@@ -128,6 +131,7 @@ pub(super) fn read(raw: &raw::Server, at: &Section<'_>) -> Server {
         log_level: at.parse("log_level", &raw.log_level, log_level),
         hosts: at.list("hosts", &raw.hosts, host).unwrap_or_default(),
         ca_pem: ca_pem(&raw.ca_file, at),
+        denied_addresses: at.list("denied_addresses", &raw.denied_addresses, network).unwrap_or_default(),
         max_headers: max_headers(&raw.max_headers, at, default.max_headers),
     }
 }
@@ -210,12 +214,17 @@ fn tls(raw: &raw::Tls, at: &Section<'_>) -> Option<Tls> {
 
 fn ca_pem(leaf: &Leaf, at: &Section<'_>) -> Option<Arc<[u8]>> {
     let pem = at.file("ca_file", leaf, |path| fs::read(path))?;
+    holds_certificate("ca_file", &pem, at).then(|| pem.into())
+}
+
+/// Complains about a file without certificates.
+pub(super) fn holds_certificate(key: &str, pem: &[u8], at: &Section<'_>) -> bool {
     let marker = b"-----BEGIN CERTIFICATE-----";
-    if !pem.windows(marker.len()).any(|window| window == marker) {
-        at.complain("ca_file", "holds no PEM certificate (-----BEGIN CERTIFICATE-----)");
-        return None;
+    let holds = pem.windows(marker.len()).any(|window| window == marker);
+    if !holds {
+        at.complain(key, "holds no PEM certificate (-----BEGIN CERTIFICATE-----)");
     }
-    Some(pem.into())
+    holds
 }
 
 fn host(text: &str) -> Result<String, String> {

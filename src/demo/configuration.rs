@@ -12,10 +12,9 @@ use super::idp::{DevClient, DevProvider, PASSWORD, SECOND_FACTOR};
 use crate::config::{Config, Given, LogFormat, Server, Store};
 use crate::frontend::{self, AssetsOptions};
 use crate::oidc::{ClientAuth, ClientOptions, ProviderOptions};
-use crate::proxy::{CsrfPolicy, RouteOptions};
+use crate::proxy::RouteOptions;
 use crate::secret::{self, Secret};
 use crate::session;
-use crate::tokens::TokenPolicy;
 
 /// The public side of a demo.
 pub(super) struct Site {
@@ -73,6 +72,7 @@ impl Site {
             log_level: None,
             hosts: Vec::new(),
             ca_pem: None,
+            denied_addresses: Vec::new(),
             max_headers: 64 * 1024,
         }
     }
@@ -104,22 +104,8 @@ impl Site {
 }
 
 fn api_route(upstream: &str) -> RouteOptions {
-    RouteOptions {
-        path: "/api".to_owned(),
-        upstream: Url::parse(upstream).expect("the API's own URL is one"),
-        methods: Vec::new(),
-        token: TokenPolicy::Required,
-        session_required: true,
-        min_acr: None,
-        max_auth_age: None,
-        csrf: CsrfPolicy::Header,
-        shared_cache: false,
-        forward_cookies: Vec::new(),
-        response_cookies: Vec::new(),
-        timeout: secs(30),
-        idle_timeout: secs(300),
-        max_body: 10 * 1024 * 1024,
-    }
+    let upstream = Url::parse(upstream).expect("the API's own URL is one");
+    RouteOptions { session_required: true, ..RouteOptions::new("/api", upstream) }
 }
 
 fn secs(seconds: u64) -> Duration {

@@ -1,5 +1,7 @@
 //! What can go wrong between us and a provider, as data. No variant carries a body, a token or a foreign error's text.
 
+use std::net::IpAddr;
+
 /// Why a call to, or an answer of, the provider did not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -77,6 +79,9 @@ pub enum Outage {
     /// No connection: refused, no such host, TLS.
     #[error("no connection")]
     Connect,
+    /// Its address is one that nobody may be called at.
+    #[error("{0} is in server.denied_addresses")]
+    Denied(IpAddr),
     /// No complete answer within the provider's `timeout`.
     #[error("no answer in time")]
     Timeout,

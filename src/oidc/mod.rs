@@ -31,7 +31,7 @@ pub use options::{Algorithm, ClientAuth, ClientOptions, ProviderOptions, Respons
 
 pub(crate) use authorization::{Asked, LoginAttempt};
 pub(crate) use demand::Demand;
-pub(crate) use http::ProviderHttp;
+pub(crate) use http::{Connections, ProviderHttp};
 pub(crate) use logout::{LoggedOut, LogoutToken};
 pub(crate) use provider::Provider;
 pub(crate) use relying_party::{Authenticated, RelyingParty};

@@ -12,6 +12,7 @@ use super::authorization::{Asked, LoginAttempt, authorization_url};
 use super::claims::{Claims, Identity};
 use super::demand::Demand;
 use super::error::{Error, IdTokenReason, LogoutTokenReason as Reason, Sent, TokenResponseReason};
+use super::http::Connections;
 use super::id_token::{self, Expected, IdToken, Nonce};
 use super::jws::Jws;
 use super::logout::{self, LogoutToken};
@@ -56,7 +57,7 @@ impl RelyingParty {
     }
 
     /// Calls the provider from now on through other connections. Calls under way go on.
-    pub(crate) fn exchange_connections(&self, connections: reqwest::Client) {
+    pub(crate) fn exchange_connections(&self, connections: Connections) {
         self.provider.http.exchange_connections(connections);
     }
 

@@ -46,10 +46,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::client::Client;
+    use super::super::route::RouteOptions;
     use super::*;
 
     fn public_of(base: &str, route: &str, location: &str) -> Option<String> {
-        let upstream = Upstream::new(&base.parse().unwrap(), &Client::for_tests()).unwrap();
+        let upstream = Upstream::new(&RouteOptions::new("/", base.parse().unwrap()), &Client::for_tests()).unwrap();
         let asked = upstream.join(route, &format!("{route}/a/b").replace("//", "/"), None).unwrap();
         let location = HeaderValue::from_str(location).unwrap();
         public(&upstream, route, &asked, &location).map(|value| value.to_str().unwrap().to_owned())

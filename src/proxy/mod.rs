@@ -24,11 +24,12 @@ mod route;
 mod upgrade;
 mod upstream;
 
+pub use client::{ClientCertificate, HttpVersion, UpstreamTls};
 pub use route::{CsrfPolicy, RouteOptions};
 
 pub(crate) use body::{ResponseBody, StreamError};
 pub(crate) use challenge::{Refusal, refusal};
-pub(crate) use client::Client;
+pub(crate) use client::{Client, TrustChange};
 pub(crate) use error::Error;
 pub(crate) use forward::{ForwardContext, forward};
 pub(crate) use headers::knows_the_coding;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use url::Url;
 
-use super::client::Client;
+use super::client::{Client, HttpVersion, UpstreamTls};
 use super::path;
 use super::upstream::{Upstream, UpstreamError};
 use crate::oidc::Demand;
@@ -20,6 +20,10 @@ pub struct RouteOptions {
     pub path: String,
     /// Where calls go: origin and base path, no query, no fragment.
     pub upstream: Url,
+    /// Whom we trust there and who we are, if it is an `https` URL.
+    pub upstream_tls: UpstreamTls,
+    /// Which versions of HTTP are spoken there. A WebSocket needs HTTP/1.1.
+    pub http_version: HttpVersion,
     /// Allowed methods; empty means all.
     pub methods: Vec<Method>,
     /// Which token goes along.
@@ -52,6 +56,8 @@ impl RouteOptions {
         Self {
             path: path.into(),
             upstream,
+            upstream_tls: UpstreamTls::default(),
+            http_version: HttpVersion::Auto,
             methods: Vec::new(),
             token: TokenPolicy::Required,
             session_required: false,
@@ -104,7 +110,7 @@ pub(super) enum WorkerScripts {
 
 impl Route {
     fn new(options: RouteOptions, client: &Client) -> Result<Self, UpstreamError> {
-        let upstream = Upstream::new(&options.upstream, client)?;
+        let upstream = Upstream::new(&options, client)?;
         let allow = allow_header(&options.methods);
         let demand = Demand { acr_values: options.min_acr.iter().cloned().collect(), max_age: options.max_auth_age };
         Ok(Self { options, upstream, worker_scripts: WorkerScripts::Refuse, demand, allow })
@@ -187,7 +193,8 @@ impl RouteTable {
     /// Makes all routes ready; no connection is opened.
     ///
     /// # Errors
-    /// Two routes with one path, or an upstream that is no plain `http` or `https` URL. Both name the route.
+    /// Two routes with one path, or an upstream that is no plain `http` or `https` URL, or whose TLS files cannot be used. Both name
+    /// the route.
     pub(crate) fn new(routes: Vec<RouteOptions>, client: &Client) -> Result<Self, RouteTableError> {
         let mut table = Self::default();
         for options in routes {
@@ -274,7 +281,7 @@ pub(crate) enum FindError {
 }
 
 /// Why a list of routes makes no table.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum RouteTableError {
     /// Two routes have this path, or paths that a case-blind or decoding upstream takes for one.
     #[error("there are two routes for {path}")]
@@ -388,7 +395,7 @@ mod tests {
         for (first, second) in [("/api", "/api"), ("/api", "/API")] {
             let routes = [first, second].map(|path| RouteOptions::new(path, "http://127.0.0.1:9/".parse().unwrap()));
             let error = RouteTable::new(routes.to_vec(), &Client::for_tests()).unwrap_err();
-            assert_eq!(error, RouteTableError::Duplicate { path: second.to_owned() });
+            assert!(matches!(error, RouteTableError::Duplicate { path } if path == second));
         }
     }
 }

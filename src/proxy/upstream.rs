@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
-use url::Url;
 
-use super::client::{Client, Origin, Target};
+use super::client::{Client, Origin, Target, TlsError};
 use super::path::{PathRejected, SafePath};
+use super::route::RouteOptions;
 
 /// An API's address and the connections that reach it.
 pub(super) struct Upstream {
@@ -24,7 +24,7 @@ pub(super) struct Upstream {
 }
 
 /// Why a URL is no upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     /// Another scheme than `http` or `https`, or no host.
     #[error("it is not an http or https URL")]
@@ -38,11 +38,15 @@ pub(crate) enum UpstreamError {
     /// A base path that requests could not be joined to.
     #[error("its path is ambiguous")]
     Path,
+    /// What its TLS needs.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Upstream {
-    /// Takes an origin and base path, as in `https://orders.internal/v1`.
-    pub(super) fn new(url: &Url, client: &Client) -> Result<Self, UpstreamError> {
+    /// Takes an origin and base path, as in `https://orders.internal/v1`, and how it is to be reached.
+    pub(super) fn new(options: &RouteOptions, client: &Client) -> Result<Self, UpstreamError> {
+        let url = &options.upstream;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UpstreamError::Credentials);
         }
@@ -64,8 +68,9 @@ impl Upstream {
         let authority = Authority::try_from(authority).map_err(|_| UpstreamError::NotHttp)?;
         let address = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
         let address = address.build().map_err(|_| UpstreamError::NotHttp)?;
+        let target = Target { origin: address, tls: options.upstream_tls.clone(), http_version: options.http_version };
         Ok(Self {
-            connections: client.origin(Target { origin: address }),
+            connections: client.origin(target)?,
             host,
             origin: url.origin(),
             scheme,
@@ -115,11 +120,12 @@ impl fmt::Debug for Upstream {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use url::Url;
 
     use super::*;
 
     fn upstream(url: &str) -> Upstream {
-        Upstream::new(&url.parse().unwrap(), &Client::for_tests()).unwrap()
+        Upstream::new(&RouteOptions::new("/", url.parse().unwrap()), &Client::for_tests()).unwrap()
     }
 
     #[test]
@@ -157,8 +163,9 @@ mod tests {
             ("https://o.internal/#f", UpstreamError::QueryOrFragment),
             ("https://o.internal/a//b", UpstreamError::Path),
         ] {
-            let error = Upstream::new(&url.parse().unwrap(), &Client::for_tests()).unwrap_err();
-            assert_eq!(error, reason, "{url}");
+            let options = RouteOptions::new("/", url.parse().unwrap());
+            let error = Upstream::new(&options, &Client::for_tests()).unwrap_err();
+            assert_eq!(error.to_string(), reason.to_string(), "{url}");
         }
     }
 

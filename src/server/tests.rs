@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::denied::DeniedAddresses;
 use crate::tls::Certificate;
 use crate::tokens::Grant;
 use crate::{proxy, tls};
@@ -216,7 +217,7 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
     });
     let (upstream, root) = start_tls(router, limits()).await;
 
-    let client = proxy::Client::new(&tls::client_config(Some(root.as_bytes())).unwrap());
+    let client = proxy::Client::new(tls::client_config(Some(root.as_bytes())).unwrap(), DeniedAddresses::default());
     let url = format!("https://localhost:{}/v1", upstream.address.port()).parse().unwrap();
     let table = proxy::RouteTable::new(vec![proxy::RouteOptions::new("/api", url)], &client).unwrap();
     let hops =

@@ -35,4 +35,5 @@ mod store_outage;
 mod stores;
 mod streams;
 mod transcript;
+mod upstream_tls;
 mod what_ends_what;

@@ -566,3 +566,50 @@ fn a_variable_inside_a_table_of_the_file_is_its_origin() {
       frontends.shop.client_auth.secret  (variable CLOAKROOM__FRONTENDS__SHOP__CLIENT_AUTH__SECRET__FILE) there is no file "/nowhere/else"
     "#);
 }
+
+#[test]
+fn what_is_wrong_with_an_upstreams_tls_is_told_like_that_of_the_listener() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("api.key"), "hello").unwrap();
+    let told = |upstream: &str, rest: &str| {
+        let route = format!("{{ path = \"/a\", upstream = \"{upstream}://a.example\", token = \"none\", {rest} }}");
+        messages(&shop(&format!("routes = [{route}]")).directory(directory.path()))
+            .into_iter()
+            .map(|message| message.replace("frontends.shop.routes[0].", ""))
+            .collect::<Vec<_>>()
+    };
+    for (rest, finding) in [
+        ("upstream_tls = { key = \"api.key\" }", "upstream_tls.cert: the PEM file is missing; set \"cert\""),
+        ("upstream_tls = { cert = \"api.key\" }", "upstream_tls.key: the PEM file is missing; set \"key\""),
+        ("upstream_tls = { cert = \"nowhere\", key = \"api.key\" }", "upstream_tls.cert: there is no file \"nowhere\""),
+        (
+            "upstream_tls = { ca_file = \"api.key\" }",
+            "upstream_tls.ca_file: holds no PEM certificate (-----BEGIN CERTIFICATE-----)",
+        ),
+        (
+            "upstream_tls = { server_name = \"https://a\" }",
+            "upstream_tls.server_name: \"https://a\" is no name or IP address of a certificate",
+        ),
+        ("upstream_tls = { ca = \"x\" }", "upstream_tls.ca: unknown key; did you mean \"ca_file\"?"),
+        ("http_version = \"3\"", "http_version: \"3\" is not known; there is \"auto\", \"1.1\", \"2\""),
+        ("http_version = 2", "http_version: a number where text in quotes is expected"),
+    ] {
+        assert_eq!(told("https", rest), [finding], "{rest}");
+    }
+    assert_eq!(
+        told("http", "upstream_tls = { server_name = \"a\" }"),
+        ["upstream_tls: means nothing to an upstream that is not https; leave it out, or write https"]
+    );
+}
+
+#[test]
+fn a_denied_address_is_a_network() {
+    let sources = shop("[server]\ndenied_addresses = [\"169.254.0.0/33\", \"metadata\", \"::1\"]");
+    assert_eq!(
+        messages(&sources),
+        [
+            "server.denied_addresses[0]: \"169.254.0.0/33\" is not a network, such as \"10.0.0.0/8\"",
+            "server.denied_addresses[1]: \"metadata\" is not a network, such as \"10.0.0.0/8\"",
+        ]
+    );
+}

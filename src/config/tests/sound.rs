@@ -6,7 +6,7 @@ use http::Method;
 
 use super::{file, load, shop, short};
 use crate::oidc::ClientAuth;
-use crate::proxy::CsrfPolicy;
+use crate::proxy::{CsrfPolicy, HttpVersion, UpstreamTls};
 use crate::tokens::TokenPolicy;
 
 #[test]
@@ -23,6 +23,8 @@ fn what_is_not_said_has_a_safe_default() {
     assert!(route.methods.is_empty() && !route.shared_cache && route.forward_cookies.is_empty());
     assert_eq!((route.timeout, route.idle_timeout), (Duration::from_secs(30), Duration::from_mins(5)));
     assert_eq!(route.max_body, 10 * 1024 * 1024);
+    assert_eq!((&route.upstream_tls, route.http_version), (&UpstreamTls::default(), HttpVersion::Auto));
+    assert!(config.server.denied_addresses.is_empty());
     assert!(config.weakened.is_empty());
 }
 
@@ -166,4 +168,25 @@ shared_cache = true
       frontends.shop.routes[1].documents: pages of this API run as our origin and may call everything the app may; leave it out
       frontends: "admin", "shop" share https://example.com, one origin: that is no security border, each app can do what the others may; give each a host
     "#);
+}
+
+#[test]
+fn how_an_upstream_is_reached_is_said_by_its_route() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["ca.pem", "api.crt", "api.key"] {
+        std::fs::write(directory.path().join(name), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    }
+    let tls = r#"{ ca_file = "ca.pem", cert = "api.crt", key = "api.key", server_name = "orders.internal" }"#;
+    let route =
+        format!("{{ path = \"/a\", upstream = \"https://a.example\", upstream_tls = {tls}, http_version = \"2\" }}");
+    let sources = shop(&format!("routes = [{route}]\n[server]\ndenied_addresses = [\"169.254.0.0/16\", \"::1\"]"));
+    let config = load(&sources.directory(directory.path()));
+    let route = &config.frontends[0].routes[0];
+    let files = route.upstream_tls.certificate.as_ref().unwrap();
+    assert_eq!(route.upstream_tls.ca_file.as_deref(), Some(directory.path().join("ca.pem").as_path()));
+    assert_eq!((&files.cert, &files.key), (&directory.path().join("api.crt"), &directory.path().join("api.key")));
+    assert_eq!(route.upstream_tls.server_name.as_deref(), Some("orders.internal"));
+    assert_eq!(route.http_version, HttpVersion::Http2);
+    assert_eq!(config.server.denied_addresses.len(), 2);
+    assert!(config.weakened.is_empty());
 }

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::answer::{Answer, Lent};
 use super::connect::{Connector, Io, speaks_http2};
 use super::link::Link;
-use super::target::Target;
+use super::opening::Opening;
+use super::target::{HttpVersion, Target};
 use crate::proxy::body::RequestBody;
 
 /// Which connections a call may use.
@@ -53,6 +54,8 @@ struct State {
     /// A task removes idle ones that are too old.
     swept: bool,
     http2: Option<http2::SendRequest<RequestBody>>,
+    /// Of `http2`, where nothing else is spoken.
+    opening: Opening,
 }
 
 #[derive(Debug)]
@@ -63,7 +66,8 @@ struct Idle {
 
 impl Origin {
     pub(super) fn new(target: Target, connector: Connector) -> Self {
-        let state = State { connector, generation: 0, idle: Vec::new(), swept: false, http2: None };
+        let (idle, opening) = (Vec::new(), Opening::default());
+        let state = State { connector, generation: 0, idle, swept: false, http2: None, opening };
         Self { target, state: Mutex::new(state) }
     }
 
@@ -73,6 +77,7 @@ impl Origin {
         state.generation += 1;
         state.idle.clear();
         state.http2 = None;
+        state.opening = Opening::default();
     }
 
     /// Sends a request, whose target has the origin in it. Dropping the future or the answer cancels the call.
@@ -109,9 +114,14 @@ impl Origin {
 
     /// Sends a request on a connection that is opened for it.
     async fn call_anew(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
+        if self.target.http_version == HttpVersion::Http2 {
+            let sender = self.http2().await?;
+            let unsent = self.call_http2(sender, request).await;
+            return unsent.unwrap_or_else(|_| Err(closed()));
+        }
         let (connector, generation) = self.connector();
-        let io = connector.connect(&self.target, Versions::Any).await?;
-        if speaks_http2(&io) {
+        let io = connector.connect(&self.target, None, Versions::Any).await?;
+        if speaks_http2(&self.target, &io) {
             let sender = self.share(io, generation).await?;
             let unsent = self.call_http2(sender, request).await;
             return unsent.unwrap_or_else(|_| Err(closed()));
@@ -138,7 +148,7 @@ impl Origin {
     /// A connection for one call, which becomes another protocol.
     async fn upgrade(&self, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
         *request.uri_mut() = origin_form(request.uri());
-        let io = self.connector().0.connect(&self.target, Versions::Http1).await?;
+        let io = self.connector().0.connect(&self.target, None, Versions::Http1).await?;
         let link = Link::new(io).await.map_err(CallError::Broken)?;
         let answer = link.detach().send_request(request).await;
         answer.map(|answer| answer.map(Answer::shared)).map_err(CallError::Broken)
@@ -166,10 +176,28 @@ impl Origin {
         }
     }
 
+    /// The connection to an upstream that speaks HTTP/2 only. Calls that find none wait for the same one.
+    async fn http2(self: &Arc<Self>) -> Result<http2::SendRequest<RequestBody>, CallError> {
+        let opened = {
+            let mut state = self.state();
+            if let Some(sender) = &state.http2 {
+                return Ok(sender.clone());
+            }
+            let (origin, connector, generation) = (self.clone(), state.connector.clone(), state.generation);
+            state.opening.join(|| async move {
+                let io = connector.connect(&origin.target, None, Versions::Any).await?;
+                origin.share(io, generation).await
+            })
+        };
+        opened.wait().await
+    }
+
     async fn share(&self, io: Io, generation: u64) -> Result<http2::SendRequest<RequestBody>, CallError> {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(HTTP2_PING)
+            // Until the upstream says how many it takes: what is too much it would refuse (RFC 9113 §5.1.2).
+            .initial_max_send_streams(1)
             .adaptive_window(true)
             .handshake(io);
         let (sender, connection) = handshake.await.map_err(CallError::Broken)?;
@@ -217,8 +245,9 @@ impl Origin {
         (state.connector.clone(), state.generation)
     }
 
+    /// Unless another has taken its place.
     fn forget_http2(&self) {
-        self.state().http2 = None;
+        self.state().http2.take_if(|sender| sender.is_closed());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

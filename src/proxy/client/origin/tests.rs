@@ -30,7 +30,7 @@ impl Upstream {
     }
 
     fn origin(&self, client: &Client) -> Arc<Origin> {
-        client.origin(Target { origin: format!("http://{}/", self.address).parse().unwrap() })
+        client.origin(Target::new(format!("http://{}/", self.address).parse().unwrap())).unwrap()
     }
 
     async fn accepted(&mut self) -> TcpStream {
@@ -138,7 +138,8 @@ async fn what_trusted_other_roots_is_left_behind() {
         let mut connection = upstream.accepted().await;
         answer(&mut connection, OK).await;
         assert_eq!(made.await.unwrap().unwrap(), "ok");
-        client.exchange_roots(&crate::tls::client_config(None).unwrap());
+        let other = crate::tls::client_config(None).unwrap();
+        client.exchange(client.prepare(Some(other), |_| true).unwrap());
         assert_eq!(connection.read(&mut [0; 1]).await.unwrap_or(0), 0, "it is closed at once");
     }
 }
@@ -152,7 +153,7 @@ async fn a_connection_that_cannot_be_had_is_told_from_one_that_breaks() {
     answer(&mut upstream.accepted().await, "").await;
     assert!(matches!(broken.await.unwrap(), Err(CallError::Broken(_))));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let origin = client.origin(Target { origin: format!("http://{nobody}/").parse().unwrap() });
+    let origin = client.origin(Target::new(format!("http://{nobody}/").parse().unwrap())).unwrap();
     assert!(matches!(call(&origin, upstream.request()).await, Err(CallError::Connect(_))));
 }
 
