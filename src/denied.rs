@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
+use url::{Host, Url};
 
 /// See the module. Clones share the list; the default denies nothing.
 #[derive(Clone, Debug, Default)]
@@ -37,15 +38,15 @@ impl DeniedAddresses {
         }
     }
 
-    /// The same for the host of a URL, if that is an address.
+    /// The same for a URL that spells an address out. What has a name passes.
     ///
     /// # Errors
-    /// It is denied.
-    pub(crate) fn check_literal(&self, host: Option<url::Host<&str>>) -> Result<(), Denied> {
-        let address = match host {
-            Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
-            Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
-            Some(url::Host::Domain(_)) | None => return Ok(()),
+    /// The address is denied.
+    pub(crate) fn check_literal(&self, url: &Url) -> Result<(), Denied> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address),
+            Some(Host::Domain(_)) | None => return Ok(()),
         };
         if self.denies(address) { Err(Denied { address }) } else { Ok(()) }
     }
@@ -124,10 +125,10 @@ mod tests {
         for url in
             ["http://169.254.169.254/", "http://0xa9fea9fe/", "http://[::ffff:a9fe:a9fe]/", "http://169.254.43518/"]
         {
-            let url = url::Url::parse(url).unwrap();
-            assert!(metadata.check_literal(url.host()).is_err(), "{url}");
+            let url = Url::parse(url).unwrap();
+            assert!(metadata.check_literal(&url).is_err(), "{url}");
         }
-        let name = url::Url::parse("http://169.254.169.254.example/").unwrap();
-        assert!(metadata.check_literal(name.host()).is_ok());
+        let name = Url::parse("http://169.254.169.254.example/").unwrap();
+        assert!(metadata.check_literal(&name).is_ok());
     }
 }

@@ -23,11 +23,11 @@ pub(super) fn tls(raw: &raw::Route, upstream: &Url, at: &Section<'_>) -> Upstrea
         at.complain("upstream_tls", "means nothing to an upstream that is not https; leave it out, or write https");
     }
     let at = at.section("upstream_tls");
-    let mut tls = UpstreamTls::default();
-    tls.ca_file = ca_file(raw, &at);
-    tls.certificate = certificate(raw, &at);
-    tls.server_name = at.parse("server_name", &raw.server_name, server_name);
-    tls
+    UpstreamTls {
+        ca_file: ca_file(raw, &at),
+        certificate: certificate(raw, &at),
+        server_name: at.parse("server_name", &raw.server_name, server_name),
+    }
 }
 
 fn ca_file(raw: &raw::UpstreamTls, at: &Section<'_>) -> Option<PathBuf> {
@@ -49,6 +49,8 @@ fn certificate(raw: &raw::UpstreamTls, at: &Section<'_>) -> Option<ClientCertifi
 }
 
 fn server_name(text: &str) -> Result<String, String> {
-    let bare = !text.is_empty() && ServerName::try_from(text).is_ok();
-    if bare { Ok(text.to_owned()) } else { Err(format!("{} is no name or IP address of a certificate", shown(text))) }
+    match ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{} is no name or IP address of a certificate", shown(text))),
+    }
 }

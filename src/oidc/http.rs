@@ -82,7 +82,7 @@ impl ProviderHttp {
             reqwest::Request::try_from(request).map_err(|_| HttpError::Outage(Outage::Connect, Sent::Nothing))?;
         let connections = self.connections.load_full();
         // Only names are looked up.
-        connections.denied.check_literal(request.url().host()).map_err(|denied| refused(&denied))?;
+        connections.denied.check_literal(request.url()).map_err(|denied| refused(&denied))?;
         let mut response = connections.client.execute(request).await.map_err(|error| outage(&error))?;
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -186,7 +186,7 @@ mod tests {
         let connections = ProviderHttp::connections(&tls, DeniedAddresses::new(&elsewhere)).unwrap();
         let http = ProviderHttp::new(connections, Duration::from_secs(10));
         let request = http::Request::get(format!("http://localhost:{port}/")).body(Vec::new()).unwrap();
-        let (broken, _) = tokio::join!(http.send(request), async { drop(listener.accept().await.unwrap()) });
+        let (broken, ()) = tokio::join!(http.send(request), async { drop(listener.accept().await.unwrap()) });
         assert!(matches!(broken, Err(HttpError::Outage(_, Sent::Perhaps))), "it was called: {broken:?}");
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -117,7 +117,7 @@ impl Upstream {
                 let (acceptor, tell, most) = (acceptor.clone(), tell.clone(), most.clone());
                 tokio::spawn(async move {
                     let Some(acceptor) = acceptor else { return answer(tcp, most).await };
-                    let handshake = tokio_rustls::LazyConfigAcceptor::new(Default::default(), tcp).await.unwrap();
+                    let handshake = tokio_rustls::LazyConfigAcceptor::new(Acceptor::default(), tcp).await.unwrap();
                     let hello = handshake.client_hello();
                     let offered_http2 = hello.alpn().is_some_and(|mut offered| offered.any(|name| name == HTTP2));
                     let sni = hello.server_name().map(str::to_owned);
@@ -418,7 +418,8 @@ async fn what_is_exchanged_is_shown_from_the_next_connection_on() {
     assert!(client.prepare(None, |_| true).is_err(), "the key does not fit yet");
     assert!(client.prepare(None, |_| false).is_ok(), "no route names it any more");
     std::fs::copy(&new.key, &old.key).unwrap();
-    assert_eq!(client.exchange(client.prepare(None, |_| true).unwrap()), [old.cert.clone()]);
+    let files = client.exchange(client.prepare(None, |_| true).unwrap());
+    assert_eq!(files, std::slice::from_ref(&old.cert));
     call(&client, https(&upstream, tls), Versions::Any).await.unwrap();
     let shown = upstream.seen.recv().await.unwrap().client;
     assert_eq!(shown, certificates(&new.cert).pop());
