@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 MEASURED, OTHERS = 0, 1  # cores: what is measured has one for itself
+ATTEMPTS = 5  # at an undisturbed sample
 
 
 class Started:
@@ -65,10 +66,11 @@ class Told:
 
 
 class Foreign:
-    """How much of the machine others used while the block ran, as a fraction of all cores."""
+    """How much of the machine others used while the block ran, as a fraction of all cores; above `most` a sample is taken again."""
 
-    def __init__(self, started):
-        self.started, self.samples = started, []
+    def __init__(self, started, most=1.0):
+        self.started, self.most, self.samples = started, most, []
+        self.repeated = self.disturbed = 0
 
     def __enter__(self):
         self.before = machine_seconds(), self.started.cpu_seconds(), time.monotonic()
@@ -78,8 +80,26 @@ class Foreign:
         others = machine_seconds() - machine - (self.started.cpu_seconds() - ours)
         self.samples.append(max(0, others) / ((time.monotonic() - clock) * os.cpu_count()))
 
+    def undisturbed(self, take):
+        """A sample, and whether it was disturbed all the same: nobody waits for a quiet machine forever."""
+        for attempt in range(ATTEMPTS):
+            with self:
+                sample = take()
+            if self.samples[-1] <= self.most:
+                return {**sample, "disturbed": False}
+            if attempt + 1 < ATTEMPTS:
+                self.samples.pop()
+                self.repeated += 1
+        self.disturbed += 1
+        return {**sample, "disturbed": True}
+
     def __str__(self):
-        return f"the machine was {statistics.median(self.samples):.0%} busy with other things"
+        busy = f"the machine was {statistics.median(self.samples):.0%} busy with other things"
+        if self.repeated:
+            busy += f"; {self.repeated} samples were taken again, because it was more than {self.most * 100:g}%"
+        if self.disturbed:
+            busy += f"; {self.disturbed} samples remained above that after {ATTEMPTS} attempts, in the rows with an asterisk"
+        return busy
 
 
 class Rounds:
@@ -96,6 +116,9 @@ class Rounds:
 
     def most(self, what, *path):
         return max(reach(sample, path) for sample in self.samples[what])
+
+    def any(self, what, *path):
+        return any(reach(sample, path) for sample in self.samples[what])
 
     @staticmethod
     def turns(rounds, variants):
@@ -180,10 +203,16 @@ def cpu_seconds(pid):
     """Of a process, its children, and those that ended."""
     try:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0  # it ended meanwhile
-    return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_seconds, children))
+    return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_seconds, children(pid)))
+
+
+def children(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def machine_seconds():
@@ -194,3 +223,26 @@ def machine_seconds():
 
 def resident_bytes(pid):
     return int(re.search(r"VmRSS:\s*([0-9]+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+
+
+def memory_bytes(pid):
+    """Resident memory of a process and its children, of which what they share counts once. Not the proportional set size: of a program
+    that runs for several variants, each would have a part only."""
+    shared, private = zip(*map(resident, family(pid)))
+    return max(shared) + sum(private)
+
+
+def family(pid):
+    yield pid
+    for child in children(pid):
+        yield from family(child)
+
+
+def resident(pid):
+    """Bytes shared with other processes, and not."""
+    try:
+        memory = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, 0
+    return tuple(sum(map(int, re.findall(rf"^{kind}_(?:Clean|Dirty):\s*([0-9]+) kB", memory, re.MULTILINE))) * 1024
+                 for kind in ("Shared", "Private"))

@@ -121,9 +121,9 @@ class Postgres:
 class Cloakroom:
     """The program over a store, on a core of its own. The provider and the API may start after it."""
 
-    def __init__(self, program, port=None):
-        self.program, self.port = program, port or free_port()
-        self.url = f"http://localhost:{self.port}"
+    def __init__(self, program, scheme="http"):
+        self.program, self.port = program, free_port()
+        self.url = f"{scheme}://localhost:{self.port}"
 
     def start(self, started, folder, store, issuer, api, **more):
         admin = free_port()
@@ -153,10 +153,9 @@ def install(stores, *packages):
 
 
 def versions():
-    """Of the servers that are installed."""
-    commands = [("nginx", "-v"), ("redis-server", "--version"), ("psql", "--version")]
+    """Of the servers that are installed, and of what builds one."""
+    commands = [("nginx", "-v"), ("apache2", "-v"), ("redis-server", "--version"), ("psql", "--version"), ("wrk", "-v"), ("go", "version")]
     said = [subprocess.run(command, capture_output=True, text=True) for command in commands if shutil.which(command[0])]
-    names = {"nginx": "nginx", "Redis": "Redis", "psql": "PostgreSQL"}
-    numbers = [(next((name for key, name in names.items() if key in text), text), re.search(r"[0-9]+\.[0-9.]*[0-9]", text)[0])
-               for text in (one.stdout + one.stderr for one in said)]
-    return ", ".join(" ".join(pair) for pair in numbers)
+    names = {"nginx": "nginx", "Apache": "Apache", "Redis": "Redis", "psql": "PostgreSQL", "wrk": "wrk", "go version": "Go"}
+    return [f"{next((name for key, name in names.items() if key in text), text)} {re.search(r'[0-9]+[.][0-9.]*[0-9]', text)[0]}"
+            for text in (one.stdout + one.stderr for one in said)]
