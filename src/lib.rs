@@ -98,6 +98,9 @@ pub mod cli;
 #[cfg(feature = "demo")]
 #[doc(hidden)]
 pub mod demo;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod micro;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod telemetry;

@@ -36,6 +36,6 @@ pub(crate) use logout::{LoggedOut, LogoutToken};
 pub(crate) use provider::Provider;
 pub(crate) use relying_party::{Authenticated, RelyingParty};
 pub(crate) use response::AuthorizationResponse;
-#[cfg(test)]
+#[cfg(any(test, feature = "test-util"))]
 pub(crate) use token_set::AccessToken;
 pub(crate) use token_set::TokenSet;

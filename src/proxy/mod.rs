@@ -18,6 +18,8 @@ mod frames;
 mod headers;
 mod hops;
 mod location;
+#[cfg(feature = "test-util")]
+pub(crate) mod micro;
 mod path;
 mod replay;
 mod route;

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 9] = [
     &["error", "respond", "guard", "routes"],
     &["config"],
     &["app", "server"],
-    &["cli", "telemetry", "demo", "main", "lib"],
+    &["cli", "telemetry", "demo", "main", "lib", "micro"],
 ];
 
 /// Arrows that are meant: inside a layer, and the two upward ones that `docs/architecture.md` explains.
