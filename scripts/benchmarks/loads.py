@@ -127,7 +127,7 @@ API = """
 server {
   listen 127.0.0.1:%(listen)d backlog=4096; root %(files)s; sendfile on; tcp_nopush on; open_file_cache max=10;
   location = %(small)s { return 200 '%(answer)s'; }
-  location = %(seen)s { add_header Seen-Authorization $http_authorization; return 200; }
+  location = %(seen)s { add_header Seen-Authorization $http_authorization; add_header Seen-Cookie $http_cookie; return 200; }
 }
 """
 
