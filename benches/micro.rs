@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use cloakroom::clock::Timestamp;
-use cloakroom::micro::{Call, Frontends, Limit, Routes, Session};
+use cloakroom::micro::{Frontends, Limit, Routes, Session};
 use divan::{Bencher, black_box};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -55,23 +55,26 @@ fn route(bencher: Bencher<'_, '_>, many: usize) {
 
 #[divan::bench]
 fn target(bencher: Bencher<'_, '_>) {
-    let call = Call::default();
+    let routes = Routes::new(1);
+    let call = routes.call();
     assert_eq!(
-        call.target("/api/orders/7", Some("page=2")).expect("it is below the route"),
+        call.target("/api/0/orders/7", Some("page=2")).expect("it is below the route"),
         "http://127.0.0.1:9/v1/orders/7?page=2"
     );
-    bencher.bench(|| call.target(black_box("/api/orders/7"), black_box(Some("page=2"))));
+    bencher.bench(|| call.target(black_box("/api/0/orders/7"), black_box(Some("page=2"))));
 }
 
 #[divan::bench]
 fn headers_outgoing(bencher: Bencher<'_, '_>) {
-    let (call, chrome) = (Call::default(), headers(&CHROME));
+    let (routes, chrome) = (Routes::new(1), headers(&CHROME));
+    let call = routes.call();
     bencher.with_inputs(|| chrome.clone()).bench_refs(|headers| call.outgoing(headers));
 }
 
 #[divan::bench]
 fn headers_returning(bencher: Bencher<'_, '_>) {
-    let (call, answer) = (Call::default(), headers(&ANSWER));
+    let (routes, answer) = (Routes::new(1), headers(&ANSWER));
+    let call = routes.call();
     bencher.with_inputs(|| answer.clone()).bench_refs(|headers| call.returning(headers));
 }
 

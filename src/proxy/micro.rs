@@ -13,38 +13,26 @@ use crate::tls;
 pub struct Routes(RouteTable);
 
 impl Routes {
-    /// `/api/0` and so on, all on one upstream.
+    /// `/api/0` and so on, all on the upstream `http://127.0.0.1:9/v1`.
     pub fn new(many: usize) -> Self {
-        Self(table((0..many).map(|nth| format!("/api/{nth}"))))
+        Self(table(many))
     }
 
     /// Whether a GET on this path has a route.
     pub fn has(&self, path: &str) -> bool {
         self.0.find(path, &Method::GET).is_ok()
     }
-}
 
-/// A call on the route `/api`, made by a browser that reached us at `shop.example`.
-#[derive(Debug)]
-pub struct Call {
-    routes: RouteTable,
-    hops: ClientHops,
-    upgrades: Upgrades,
-    csrf_header: HeaderName,
-    own_cookies: Vec<String>,
-    asked: Uri,
-}
-
-impl Default for Call {
-    fn default() -> Self {
+    /// A call on the route `/api/0`.
+    pub fn call(&self) -> Call<'_> {
         let hops = ClientHops {
             client: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)),
             proxies: Vec::new(),
             scheme: Scheme::Https,
             host: Some(HeaderValue::from_static("shop.example")),
         };
-        Self {
-            routes: table(["/api".to_owned()]),
+        Call {
+            route: first(&self.0),
             hops,
             upgrades: Upgrades::default(),
             csrf_header: HeaderName::from_static("x-csrf"),
@@ -54,10 +42,21 @@ impl Default for Call {
     }
 }
 
-impl Call {
-    /// Where the call goes, if it may.
+/// A call whose route is found, by a browser that reached us at `shop.example`.
+#[derive(Debug)]
+pub struct Call<'a> {
+    route: &'a Route,
+    hops: ClientHops,
+    upgrades: Upgrades,
+    csrf_header: HeaderName,
+    own_cookies: Vec<String>,
+    asked: Uri,
+}
+
+impl Call<'_> {
+    /// Where it goes, if it may.
     pub fn target(&self, path: &str, query: Option<&str>) -> Option<Uri> {
-        self.route().upstream.join("/api", path, query).ok()
+        self.route.upstream.join("/api/0", path, query).ok()
     }
 
     /// Makes a browser's headers those of the outgoing call.
@@ -69,22 +68,22 @@ impl Call {
             upgrades: &self.upgrades,
             session: None,
         };
-        headers::outgoing(headers, self.route(), &context);
+        headers::outgoing(headers, self.route, &context);
     }
 
     /// Makes an upstream's headers those of our answer.
     pub fn returning(&self, headers: &mut HeaderMap) {
-        headers::returning(headers, self.route(), &self.own_cookies, &self.asked);
-    }
-
-    fn route(&self) -> &Route {
-        self.routes.find("/api", &Method::GET).expect("it is the only one")
+        headers::returning(headers, self.route, &self.own_cookies, &self.asked);
     }
 }
 
-fn table(paths: impl IntoIterator<Item = String>) -> RouteTable {
+fn table(many: usize) -> RouteTable {
     let client = Client::new(&tls::client_config(None).expect("only roots of our own could be wrong"));
     let upstream = Url::parse("http://127.0.0.1:9/v1").expect("it is a URL");
-    let routes = paths.into_iter().map(|path| RouteOptions::new(path, upstream.clone())).collect();
+    let routes = (0..many).map(|nth| RouteOptions::new(format!("/api/{nth}"), upstream.clone())).collect();
     RouteTable::new(routes, &client).expect("no two have one path")
+}
+
+fn first(table: &RouteTable) -> &Route {
+    table.find("/api/0", &Method::GET).expect("there is at least one")
 }
