@@ -87,6 +87,7 @@ mod denied;
 mod error;
 mod guard;
 mod metric;
+mod prefixes;
 mod respond;
 mod routes;
 mod server;

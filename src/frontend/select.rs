@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use url::Url;
 
+use crate::prefixes::Prefixes;
+
 /// All frontends (or whatever belongs to them), found by where a request is for.
 #[derive(Debug)]
 pub(crate) struct FrontendTable<T> {
     /// An authority, with its port and, if that is a default one, without → place in `hosts`.
     by_authority: HashMap<String, usize>,
-    /// Per host and port, the longest path first.
-    hosts: Vec<Vec<(String, T)>>,
+    /// Per host and port, by path.
+    hosts: Vec<Prefixes<T>>,
 }
 
 /// What a request was for.
@@ -25,24 +27,21 @@ pub(crate) enum Selected<T> {
 }
 
 impl<T> FrontendTable<T> {
-    /// From frontends' URLs. Two with the same URL are a finding of `config`; here the first wins.
+    /// From frontends' URLs. Two with the same URL are a finding of `config`; here the last wins.
     pub(crate) fn new(frontends: impl IntoIterator<Item = (Url, T)>) -> Self {
         let mut table = Self { by_authority: HashMap::new(), hosts: Vec::new() };
         for (url, frontend) in frontends {
-            table.host(&url).push((url.path().to_owned(), frontend));
-        }
-        for paths in &mut table.hosts {
-            paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+            table.host(&url).insert(url.path(), frontend);
         }
         table
     }
 
-    fn host(&mut self, url: &Url) -> &mut Vec<(String, T)> {
+    fn host(&mut self, url: &Url) -> &mut Prefixes<T> {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let place = *self.by_authority.entry(format!("{host}:{port}")).or_insert(self.hosts.len());
         if place == self.hosts.len() {
-            self.hosts.push(Vec::new());
+            self.hosts.push(Prefixes::default());
         }
         match port {
             443 => drop(self.by_authority.insert(host.to_owned(), place)),
@@ -58,19 +57,15 @@ impl<T> FrontendTable<T> {
         let Some(paths) = authority.and_then(|authority| self.at(authority)) else {
             return Selected::NoHost;
         };
-        let below = |base: &str| path.starts_with(base) || path == base.trim_end_matches('/');
-        match paths.iter().find(|(base, _)| below(base)) {
-            Some((_, frontend)) => Selected::Frontend(frontend),
-            None => Selected::NoPath,
-        }
+        paths.get(path).map_or(Selected::NoPath, Selected::Frontend)
     }
 
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.hosts.iter().flatten().map(|(_, frontend)| frontend)
+        self.hosts.iter().flat_map(Prefixes::values)
     }
 
-    fn at(&self, authority: &str) -> Option<&Vec<(String, T)>> {
+    fn at(&self, authority: &str) -> Option<&Prefixes<T>> {
         // As browsers write it, nothing has to be made of it.
         let place = self.by_authority.get(authority);
         let place = place.or_else(|| self.by_authority.get(&authority.to_ascii_lowercase()))?;

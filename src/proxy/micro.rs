@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use url::Url;
 
 use super::{Client, ClientHops, ForwardContext, Route, RouteOptions, RouteTable, Scheme, Upgrades, headers};
+use crate::denied::DeniedAddresses;
 use crate::tls;
 
 /// A table of routes.
@@ -78,7 +79,10 @@ impl Call<'_> {
 }
 
 fn table(many: usize) -> RouteTable {
-    let client = Client::new(&tls::client_config(None).expect("only roots of our own could be wrong"));
+    let client = Client::new(
+        tls::client_config(None).expect("only roots of our own could be wrong"),
+        DeniedAddresses::default(),
+    );
     let upstream = Url::parse("http://127.0.0.1:9/v1").expect("it is a URL");
     let routes = (0..many).map(|nth| RouteOptions::new(format!("/api/{nth}"), upstream.clone())).collect();
     RouteTable::new(routes, &client).expect("no two have one path")

@@ -1,6 +1,5 @@
 //! From a path to the API behind it: the allow-list of calls.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
@@ -10,6 +9,7 @@ use super::client::{Client, HttpVersion, UpstreamTls};
 use super::path;
 use super::upstream::{Upstream, UpstreamError};
 use crate::oidc::Demand;
+use crate::prefixes::Prefixes;
 use crate::tokens::TokenPolicy;
 
 /// One entry of the allow-list: calls below `path` go to `upstream`. Valid by construction of `config`.
@@ -182,11 +182,10 @@ fn allow_header(methods: &[Method]) -> HeaderValue {
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: Vec<Route>,
-    /// Prefix without trailing slash → place in `routes`. The route `/` has the empty prefix.
-    by_prefix: HashMap<String, usize>,
-    /// The same under [`path::folded`].
-    by_folded_prefix: HashMap<String, usize>,
-    longest: usize,
+    /// Place in `routes`, by path.
+    by_path: Prefixes<usize>,
+    /// The same by the path under [`path::folded`].
+    by_folded_path: Prefixes<usize>,
 }
 
 impl RouteTable {
@@ -199,15 +198,12 @@ impl RouteTable {
         let mut table = Self::default();
         for options in routes {
             let (place, path) = (table.routes.len(), options.path.clone());
-            let prefix = path.trim_end_matches('/').to_owned();
-            table.longest = table.longest.max(prefix.len());
-            let folded = path::folded(&prefix).unwrap_or_else(|| prefix.clone());
+            let folded = path::folded(&path).unwrap_or_else(|| path.clone());
             let route = Route::new(options, client)
                 .map_err(|reason| RouteTableError::Upstream { path: path.clone(), reason })?;
             table.routes.push(route);
             // Paths that differ only for some readers would make every call on them ambiguous.
-            if table.by_prefix.insert(prefix, place).is_some() || table.by_folded_prefix.insert(folded, place).is_some()
-            {
+            if table.by_path.insert(&path, place).is_some() || table.by_folded_path.insert(&folded, place).is_some() {
                 return Err(RouteTableError::Duplicate { path });
             }
         }
@@ -221,10 +217,10 @@ impl RouteTable {
     /// `PathRejected`: an upstream that decodes, cuts `;parameters` or ignores case would see another route's path, so the other
     /// route's rules could be walked around.
     pub(crate) fn find(&self, path: &str, method: &Method) -> Result<&Route, FindError> {
-        let place = lookup(&self.by_prefix, self.longest, path).ok_or(FindError::NotFound)?;
+        let place = *self.by_path.get(path).ok_or(FindError::NotFound)?;
         if self.routes.len() > 1
             && let Some(folded) = path::folded(path)
-            && lookup(&self.by_folded_prefix, self.longest, &folded) != Some(place)
+            && self.by_folded_path.get(&folded) != Some(&place)
         {
             return Err(FindError::PathRejected);
         }
@@ -235,8 +231,8 @@ impl RouteTable {
     /// Whether calls on this path, by any method, belong to a route. Read leniently: a path that some reader would see on a route
     /// is owned by it.
     pub(crate) fn owns(&self, path: &str) -> bool {
-        let on_a_route = |path: &str| lookup(&self.by_folded_prefix, self.longest, path).is_some();
-        lookup(&self.by_prefix, self.longest, path).is_some()
+        let on_a_route = |path: &str| self.by_folded_path.get(path).is_some();
+        self.by_path.get(path).is_some()
             || path::folded(path).map_or_else(|| on_a_route(path), |folded| on_a_route(&folded))
     }
 
@@ -244,22 +240,6 @@ impl RouteTable {
     #[cfg(test)]
     pub(super) fn routes(&self) -> &[Route] {
         &self.routes
-    }
-}
-
-/// Cuts segments off the end until what is left is a prefix.
-fn lookup(prefixes: &HashMap<String, usize>, longest: usize, path: &str) -> Option<usize> {
-    if prefixes.is_empty() {
-        return None;
-    }
-    let mut prefix = path.trim_end_matches('/');
-    loop {
-        if prefix.len() <= longest
-            && let Some(place) = prefixes.get(prefix)
-        {
-            return Some(*place);
-        }
-        prefix = &prefix[..prefix.rfind('/')?];
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules by layer, lowest first. Those of one layer do not know each other, except along `SIDEWAYS`.
 const LAYERS: [&[&str]; 9] = [
-    &["clock", "denied", "metric", "secret", "tls"],
+    &["clock", "denied", "metric", "prefixes", "secret", "tls"],
     &["oidc", "store"],
     &["session", "tokens"],
     &["proxy"],
