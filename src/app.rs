@@ -31,14 +31,17 @@ pub use crate::server::Listener;
 pub use crate::server::SocketError;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{self, Config, Rate};
 use crate::denied::DeniedAddresses;
 use crate::frontend::{self, Assets, AssetsError, Frontend, FrontendTable, Parts};
+use crate::guard::head::HeadLimits;
+use crate::guard::in_flight::InFlight;
 use crate::guard::operator::AdminToken;
+use crate::guard::rate::Allowance;
 use crate::metric::{self, Exporter};
 use crate::oidc::{ClientAuth, ClientOptions, Connections, Provider, ProviderHttp, RelyingParty};
 use crate::proxy::{self, RouteTable, RouteTableError, Upgrades};
-use crate::routes::{self, Operators, Readiness};
+use crate::routes::{self, LoginLimits, Operators, Readiness};
 use crate::session::{CookiePolicy, Sessions, Upkeep};
 use crate::store::{self, Breaker, Keyring, LiveKeyring, MasterKey, Scope, SealedStore, SessionBackend, Watching};
 use crate::tls;
@@ -210,10 +213,15 @@ impl CloakroomBuilder {
         let (keyring, client, watching) = (foundry.keyring, foundry.client, foundry.watching);
         let voice = frontends[0].voice().clone();
         let (upgrades, stopping) = (Upgrades::default(), CancellationToken::new());
-        let readiness = Readiness { store, providers, stopping: stopping.clone(), exporter };
+        let max_in_flight = usize::try_from(config.server.max_in_flight).unwrap_or(usize::MAX);
+        let in_flight = Arc::new(InFlight::new(max_in_flight, upgrades.clone()));
+        let readiness =
+            Readiness { store, providers, stopping: stopping.clone(), exporter, in_flight: in_flight.clone() };
         let admin_token = operators.token.clone();
         let admin = routes::admin(readiness, operators, config.server.hosts.clone().into(), voice.clone());
         let trusted = config.server.trusted_proxies.clone().into();
+        let head_limits = head_limits(&config.server);
+        let logins = LoginLimits::new(config.server.login_rate.map(allowance));
         let live = Arc::new(Live::new(keyring, &frontends, client, admin_token, config));
         let serving = CancellationToken::new();
         for frontend in &frontends {
@@ -222,16 +230,36 @@ impl CloakroomBuilder {
         let frontends = frontends.into_iter().map(|frontend| {
             let handlers = handlers.remove(frontend.id());
             let has_handlers = handlers.is_some();
-            let router = routes::frontend(&frontend, &upgrades, &stopping, handlers.unwrap_or_default());
+            let router = routes::frontend(&frontend, &upgrades, &stopping, &logins, handlers.unwrap_or_default());
             (frontend.url().clone(), Site { frontend, router, has_handlers })
         });
         tokio::spawn(store::sweep_until(backend.clone(), serving.clone()));
         tokio::spawn(store::show_until(backend.clone(), serving.clone()));
         tokio::spawn(serving.clone().run_until_cancelled_owned(watching.listen(backend)));
         let frontends = FrontendTable::new(frontends);
-        let edge = Edge { frontends, trusted, voice, upgrades: upgrades.clone(), _serving: serving.drop_guard() };
+        let edge = Edge {
+            frontends,
+            trusted,
+            voice,
+            upgrades: upgrades.clone(),
+            head_limits,
+            in_flight,
+            _serving: serving.drop_guard(),
+        };
         Ok(Cloakroom { edge: Arc::new(edge), admin, upgrades, stopping, live })
     }
+}
+
+fn head_limits(server: &config::Server) -> HeadLimits {
+    HeadLimits {
+        max_size: server.max_headers,
+        max_count: usize::try_from(server.max_header_count).unwrap_or(usize::MAX),
+    }
+}
+
+/// As often as `rate` says at once, and then spread over its time.
+fn allowance(rate: Rate) -> Allowance {
+    Allowance { at_once: rate.times, then_every: rate.per / rate.times.max(1) }
 }
 
 /// The master keys; `memory:` may do without and gets a fresh one.

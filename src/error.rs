@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 pub(crate) use self::facts::{ALL, Facts};
 use crate::frontend::{ASSETS_ALLOW, AssetsRefusal};
+use crate::metric::Limit;
 use crate::oidc::{self, ErrorCode, IdTokenReason, ResponseReason};
 use crate::secret::Secret;
 use crate::{proxy, store, tokens};
@@ -142,6 +143,18 @@ pub enum Error {
     /// A front-channel logout that does not say once who says so and which session is meant.
     #[error("the front-channel logout is refused: {0}")]
     LogoutRequestInvalid(&'static str),
+    /// The request's head is larger than allowed.
+    #[error("the request's head is too large")]
+    HeadersTooLarge,
+    /// The request has more header fields than allowed.
+    #[error("the request has too many header fields")]
+    TooManyHeaders,
+    /// The body was coded for its way here in a manner nobody understands (RFC 9112 §6.1).
+    #[error("the body has an unknown transfer coding")]
+    TransferCodingUnknown,
+    /// As many requests are being answered as may be.
+    #[error("too many requests are under way")]
+    TooBusy,
     /// One client does something more often than is allowed.
     #[error("one client asks too often")]
     TooManyRequests {
@@ -193,6 +206,9 @@ impl Error {
             Self::Internal(_) => &facts::INTERNAL,
             Self::LogoutRequestInvalid(_) => &facts::LOGOUT_REQUEST_INVALID,
             Self::TooManyRequests { .. } => &facts::TOO_MANY_REQUESTS,
+            Self::HeadersTooLarge | Self::TooManyHeaders => &facts::HEADERS_TOO_LARGE,
+            Self::TransferCodingUnknown => &facts::TRANSFER_CODING_UNKNOWN,
+            Self::TooBusy => &facts::TOO_BUSY,
             Self::StepUpRequired { .. } => &facts::STEP_UP_REQUIRED,
         }
     }
@@ -210,6 +226,20 @@ impl Error {
             }
             // A store that is back is noticed within a second.
             Self::Unavailable(_) => Some(2),
+            Self::TooBusy => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The limit that was met, if it was one. How often a client asks is counted where it is judged, which knows whose limit it is.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::HeadersTooLarge => Some(Limit::Headers),
+            Self::TooManyHeaders => Some(Limit::HeaderCount),
+            Self::TooBusy => Some(Limit::InFlight),
+            Self::BodyTooLarge => Some(Limit::Body),
+            Self::RequestInterrupted => Some(Limit::IdleTimeout),
+            Self::UpstreamTimeout => Some(Limit::Timeout),
             _ => None,
         }
     }
@@ -225,6 +255,7 @@ impl Error {
             Self::LoginParameterNotAllowed { parameter } => Some(format!("The parameter is {parameter}.")),
             Self::LoginRefused(code) => Some(format!("The provider said: {}.", code.as_str())),
             Self::SelectionInvalid { why } => Some(format!("Here {why}.")),
+            Self::TooManyHeaders => Some("It has too many lines.".to_owned()),
             Self::LoginWeaker => Some("It was weaker than the session you have, which goes on.".to_owned()),
             Self::LoginTooWeak(_) => Some("It was weaker than what was asked for.".to_owned()),
             _ => None,

@@ -3,10 +3,14 @@
 //! The `metrics` facade takes them to whatever recorder the process has; the library installs none, the program does
 //! (`telemetry.rs`). Labels come from small closed sets and the configuration, never from a request.
 
+mod limit;
+
 use std::fmt;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Label, Unit};
+
+pub(crate) use self::limit::{Limit, Unfit};
 
 /// A metric as it is declared.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ enum Kind {
 }
 
 /// Every metric there is.
-pub(crate) const ALL: [&Metric; 11] = [
+pub(crate) const ALL: [&Metric; 14] = [
     &REQUESTS,
     &LOGINS,
     &LOGOUTS,
@@ -32,7 +36,10 @@ pub(crate) const ALL: [&Metric; 11] = [
     &REFRESHES,
     &REPLAYED_CALLS,
     &ADMIN_REFUSED,
-    &RATE_LIMITED,
+    &LIMITED,
+    &CONNECTIONS,
+    &CONNECTIONS_REFUSED,
+    &REQUESTS_IN_FLIGHT,
     &STORE_UNAVAILABLE,
     &STORE_BREAKER_OPEN,
     &STORE_BREAKER_OPENINGS,
@@ -80,11 +87,29 @@ const ADMIN_REFUSED: Metric = Metric {
     labels: &["reason"],
     help: "Requests for an operator's verb that were no operator's",
 };
-const RATE_LIMITED: Metric = Metric {
-    name: "cloakroom_rate_limited_total",
+const LIMITED: Metric = Metric {
+    name: "cloakroom_limited_total",
     kind: Kind::Counter,
-    labels: &["frontend", "endpoint"],
-    help: "Requests refused because one client asked too often",
+    labels: &["limit"],
+    help: "Requests, streams and connections that met a limit",
+};
+const CONNECTIONS: Metric = Metric {
+    name: "cloakroom_connections",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Connections of clients, WebSockets among them",
+};
+const CONNECTIONS_REFUSED: Metric = Metric {
+    name: "cloakroom_connections_refused_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Connections closed because what came on them is not what is spoken here",
+};
+const REQUESTS_IN_FLIGHT: Metric = Metric {
+    name: "cloakroom_requests_in_flight",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Requests being answered, to the end of the answer, and open WebSockets, when this was asked",
 };
 const STORE_UNAVAILABLE: Metric = Metric {
     name: "cloakroom_store_unavailable_total",
@@ -119,7 +144,7 @@ impl Metric {
     }
 }
 
-/// Tells the recorder what every metric is, and that no refresh happened yet.
+/// Tells the recorder what every metric is, and that no refresh happened and no limit was met yet.
 pub(crate) fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -129,6 +154,9 @@ pub(crate) fn describe() {
     }
     for outcome in [Refresh::Renewed, Refresh::Refused, Refresh::Lost, Refresh::Outage] {
         REFRESHES.counter(&[outcome.as_str()]).increment(0);
+    }
+    for limit in Limit::ALL {
+        LIMITED.counter(&[limit.as_str()]).increment(0);
     }
 }
 
@@ -170,9 +198,43 @@ pub(crate) fn logout(frontend: &str) {
     LOGOUTS.counter(&[frontend]).increment(1);
 }
 
-/// Counts a request to an endpoint of ours that was refused because its client asks too often.
-pub(crate) fn rate_limited(frontend: &str, endpoint: &'static str) {
-    RATE_LIMITED.counter(&[frontend, endpoint]).increment(1);
+/// Counts something that met a limit.
+pub(crate) fn limited(limit: Limit) {
+    LIMITED.counter(&[limit.as_str()]).increment(1);
+}
+
+/// Counts a connection that was closed because of what came on it.
+pub(crate) fn connection_refused(why: Unfit) {
+    CONNECTIONS_REFUSED.counter(&[why.as_str()]).increment(1);
+}
+
+/// Counts the connections that are there.
+#[derive(Clone)]
+pub(crate) struct Connections(Gauge);
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self(CONNECTIONS.gauge())
+    }
+
+    pub(crate) fn came(&self) {
+        self.0.increment(1.0);
+    }
+
+    pub(crate) fn went(&self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connections")
+    }
+}
+
+/// Notes how many requests are being answered.
+pub(crate) fn requests_in_flight(how_many: usize) {
+    REQUESTS_IN_FLIGHT.gauge().set(u32::try_from(how_many).unwrap_or(u32::MAX));
 }
 
 /// Counts sessions that ended.

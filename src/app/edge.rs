@@ -22,9 +22,11 @@ use tower::ServiceExt as _;
 use crate::Error;
 use crate::frontend::{Frontend, FrontendTable, Selected};
 use crate::guard::access_log::Entry;
+use crate::guard::forwarded;
+use crate::guard::head::HeadLimits;
+use crate::guard::in_flight::{InFlight, Place};
 use crate::guard::session::Brought;
-use crate::guard::{forwarded, framing};
-use crate::proxy::{self, ClientHops, Peer, Scheme, Upgrades};
+use crate::proxy::{ClientHops, Peer, Scheme, Upgrades};
 use crate::respond::{self, RequestKind};
 use crate::routes;
 use crate::server::{Answer, Sender};
@@ -37,6 +39,8 @@ pub(super) struct Edge {
     /// For requests that are no frontend's.
     pub(super) voice: respond::Voice,
     pub(super) upgrades: Upgrades,
+    pub(super) head_limits: HeadLimits,
+    pub(super) in_flight: Arc<InFlight>,
     /// Expired rows are removed, others are told that the store is in use, and its signals are heard, as long as anybody is served.
     pub(super) _serving: DropGuard,
 }
@@ -80,9 +84,8 @@ impl Edge {
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        if !proxy::knows_the_coding(request.headers()) {
-            return Ok((framing::refused(), None));
-        }
+        let place = self.in_flight.enter()?;
+        self.head_limits.check(&request)?;
         let peer = peer.ok_or(Error::Internal("the listener does not say who called"))?;
         let hops = forwarded::resolve(peer, &request, &self.trusted);
         let site = match self.frontends.select(hops.host(), request.uri().path()) {
@@ -94,9 +97,11 @@ impl Edge {
         let brought = Brought::of(frontend, request.headers());
         let session = brought.session();
         let answer = if !site.has_handlers && routes::is_call(frontend, request.uri().path()) {
-            pin!(routes::call(frontend, &self.upgrades, &hops, brought.id(), request)).await
+            let answer = pin!(routes::call(frontend, &self.upgrades, &hops, brought.id(), request)).await;
+            answer.map(|answer| answer.map(|body| Body::new(place.until_end_of(body))))
         } else {
-            Ok(Box::pin(site.answer(hops, &brought, entry, request)).await)
+            let answer = Box::pin(site.answer(hops, &brought, entry, request)).await;
+            Ok(answer.map(|body| Body::new(place.until_end_of(body))))
         };
         let answer = answer.unwrap_or_else(|error| respond::told(error, kind, frontend.voice(), entry.id()));
         Ok((brought.finish(answer), Some((frontend, session))))

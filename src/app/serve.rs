@@ -93,8 +93,7 @@ impl Cloakroom {
     }
 
     fn limits(&self) -> Limits {
-        let config = self.live.running();
-        Limits::new(config.server.max_headers, config.server.drain)
+        Limits::new(&self.live.running().server)
     }
 
     fn announce(&self, listener: &TcpListener, admin: Option<&Listener>) {

@@ -38,7 +38,7 @@ pub use findings::{Finding, Findings, Origin};
 #[cfg(feature = "server")]
 pub(crate) use given::Files;
 pub(crate) use given::Given;
-pub use server::{AdminListen, LogFormat, Server, Tls};
+pub use server::{AdminListen, LogFormat, Rate, Server, Tls};
 pub use sources::LoadOptions;
 pub use store::Store;
 pub use summary::Summary;

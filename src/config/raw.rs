@@ -41,6 +41,7 @@ section! {
     Server {
         listen: Leaf, admin_listen: Leaf, admin_token: Leaf, trusted_proxies: Leaf, tls: Option<Tls>, drain: Leaf, log: Leaf,
         log_level: Leaf, hosts: Leaf, ca_file: Leaf, denied_addresses: Leaf, max_headers: Leaf,
+        max_header_count: Leaf, max_in_flight: Leaf, max_connections: Leaf, login_rate: Leaf,
     }
 }
 section! {

@@ -245,7 +245,7 @@ impl Section<'_> {
     }
 
     /// A value with a unit. A bare number is passed on as text, so that the message can say which unit to write.
-    fn measure<T>(&self, key: &str, leaf: &Leaf, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn measure<T>(&self, key: &str, leaf: &Leaf, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         match leaf.0.as_ref()? {
             Value::Integer(number) => parse(&number.to_string()).map_err(|message| self.complain(key, message)).ok(),
             _ => self.parse(key, leaf, parse),

@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::raw::{self, Leaf};
 use super::reader::Section;
-use super::values::shown;
+use super::values::{self, shown};
 use crate::secret::Secret;
 
 /// `[server]`
@@ -43,6 +43,23 @@ pub struct Server {
     pub denied_addresses: Vec<IpNet>,
     /// Largest request head, in bytes.
     pub max_headers: u64,
+    /// Most header fields of a request; cookies count as one.
+    pub max_header_count: u32,
+    /// Most requests that are answered at once, until the last byte of the answer; open WebSockets count.
+    pub max_in_flight: u32,
+    /// Most connections of clients at once.
+    pub max_connections: u32,
+    /// How often one client may begin to log in. None with `"off"`.
+    pub login_rate: Option<Rate>,
+}
+
+/// So often in so much time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How often: at once, and then spread over each `per`. At least 1.
+    pub times: u32,
+    /// More than nothing.
+    pub per: Duration,
 }
 
 impl Default for Server {
@@ -60,6 +77,10 @@ impl Default for Server {
             ca_pem: None,
             denied_addresses: Vec::new(),
             max_headers: 64 * 1024,
+            max_header_count: 80,
+            max_in_flight: 10_000,
+            max_connections: 20_000,
+            login_rate: Some(Rate { times: 600, per: Duration::from_mins(1) }),
         }
     }
 }
@@ -133,6 +154,10 @@ pub(super) fn read(raw: &raw::Server, at: &Section<'_>) -> Server {
         ca_pem: ca_pem(&raw.ca_file, at),
         denied_addresses: at.list("denied_addresses", &raw.denied_addresses, network).unwrap_or_default(),
         max_headers: max_headers(&raw.max_headers, at, default.max_headers),
+        max_header_count: max_header_count(&raw.max_header_count, at, default.max_header_count),
+        max_in_flight: most("max_in_flight", &raw.max_in_flight, at, default.max_in_flight),
+        max_connections: most("max_connections", &raw.max_connections, at, default.max_connections),
+        login_rate: at.measure("login_rate", &raw.login_rate, login_rate).unwrap_or(default.login_rate),
     }
 }
 
@@ -244,6 +269,42 @@ fn max_headers(leaf: &Leaf, at: &Section<'_>, default: u64) -> u64 {
     size
 }
 
+fn max_header_count(leaf: &Leaf, at: &Section<'_>, default: u32) -> u32 {
+    let count = at.number("max_header_count", leaf).unwrap_or(default);
+    if count < MIN_HEADER_COUNT {
+        at.complain("max_header_count", "is less than 40, which browsers behind a few proxies come near to");
+    } else if count > MAX_HEADER_COUNT {
+        at.complain("max_header_count", "is more than 1000, for which every request would need much memory");
+    }
+    count
+}
+
+fn most(key: &str, leaf: &Leaf, at: &Section<'_>, default: u32) -> u32 {
+    let most = at.number(key, leaf).unwrap_or(default);
+    if most == 0 {
+        at.complain(key, format!("0 would let nobody in; leave it out for {default}"));
+    }
+    most
+}
+
+/// `600/1m`: 600 at once, and then 600 a minute.
+fn login_rate(text: &str) -> Result<Option<Rate>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let unclear = || format!("{} is neither \"off\" nor a number and a time, such as \"600/1m\"", shown(text));
+    if text.parse::<u32>().is_ok() {
+        return Err(format!("{text} has no time; write \"{text}/1m\" if so many a minute are meant"));
+    }
+    let (times, per) = text.split_once('/').ok_or_else(unclear)?;
+    let (times, per) = (times.parse::<u32>().map_err(|_| unclear())?, values::duration(per)?);
+    match per.checked_div(times) {
+        None => Err("would let nobody log in; write \"off\" for no limit".to_owned()),
+        Some(Duration::ZERO) => Err(format!("{} is no limit; write \"off\" if none is meant", shown(text))),
+        Some(_) => Ok(Some(Rate { times, per })),
+    }
+}
+
 /// `level`, or `target=level` with commas between: what every log filter understands.
 fn log_level(text: &str) -> Result<String, String> {
     let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
@@ -267,3 +328,5 @@ const TOKENS: &str = "\"cloakroom keygen\" prints 43 random characters, which wi
 const SHORTEST_TOKEN: usize = 32;
 const MIN_HEADERS: u64 = 8 * 1024;
 const MAX_HEADERS: u64 = 1024 * 1024;
+const MIN_HEADER_COUNT: u32 = 40;
+const MAX_HEADER_COUNT: u32 = 1000;

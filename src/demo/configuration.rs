@@ -9,7 +9,7 @@ use url::Url;
 use super::api::EchoApi;
 use super::assets;
 use super::idp::{DevClient, DevProvider, PASSWORD, SECOND_FACTOR};
-use crate::config::{Config, Given, LogFormat, Server, Store};
+use crate::config::{Config, Given, Server, Store};
 use crate::frontend::{self, AssetsOptions};
 use crate::oidc::{ClientAuth, ClientOptions, ProviderOptions};
 use crate::proxy::RouteOptions;
@@ -61,20 +61,7 @@ impl Site {
     }
 
     fn server(&self) -> Server {
-        Server {
-            listen: self.listen,
-            admin_listen: None,
-            admin_token: None,
-            trusted_proxies: Vec::new(),
-            tls: None,
-            drain: secs(1),
-            log: LogFormat::Text,
-            log_level: None,
-            hosts: Vec::new(),
-            ca_pem: None,
-            denied_addresses: Vec::new(),
-            max_headers: 64 * 1024,
-        }
+        Server { listen: self.listen, admin_listen: None, drain: secs(1), ..Server::default() }
     }
 
     fn frontend(&self, provider: &DevProvider, api: &EchoApi) -> frontend::Options {

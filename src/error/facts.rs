@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 /// Every slug there is, for `/bff/problems/{slug}`.
-pub(crate) const ALL: [&Facts; 31] = [
+pub(crate) const ALL: [&Facts; 34] = [
     &NOT_AUTHENTICATED,
     &SESSION_EXPIRED,
     &CSRF_HEADER_MISSING,
@@ -49,6 +49,9 @@ pub(crate) const ALL: [&Facts; 31] = [
     &LOGOUT_REQUEST_INVALID,
     &TOO_MANY_REQUESTS,
     &STEP_UP_REQUIRED,
+    &HEADERS_TOO_LARGE,
+    &TRANSFER_CODING_UNKNOWN,
+    &TOO_BUSY,
 ];
 
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
@@ -298,4 +301,29 @@ pub(super) const STEP_UP_REQUIRED: Facts = Facts {
     happened: "This needs a stronger or more recent login than the one you have.",
     remedy: "Log in once more and try again; until then everything else goes on.",
     level: Level::INFO,
+};
+pub(super) const HEADERS_TOO_LARGE: Facts = Facts {
+    // RFC 6585 §5.
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    slug: "headers-too-large",
+    title: "The request's head is too large",
+    happened: "Its address, cookies and other headers are more than what is taken here.",
+    remedy: "Remove cookies of this site and try again.",
+    level: Level::INFO,
+};
+pub(super) const TRANSFER_CODING_UNKNOWN: Facts = Facts {
+    status: StatusCode::NOT_IMPLEMENTED,
+    slug: "transfer-coding-unknown",
+    title: "The transfer coding is not known here",
+    happened: "The request's body comes in a coding that nobody here can undo.",
+    remedy: "Send it without one, or in chunks.",
+    level: Level::WARN,
+};
+pub(super) const TOO_BUSY: Facts = Facts {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    slug: "too-busy",
+    title: "Too much is going on here",
+    happened: "As many requests are being answered as can be. Nothing is lost.",
+    remedy: "Try again in a moment.",
+    level: Level::WARN,
 };

@@ -41,7 +41,11 @@ impl Entry {
             Some((frontend, _)) => frontend.requests().answered(status),
             None => metric::answered_nobody(status),
         }
-        self.write(status, answer.extensions().get::<Arc<Error>>().map(|error| &**error), of);
+        let error = answer.extensions().get::<Arc<Error>>().map(|error| &**error);
+        if let Some(limit) = error.and_then(Error::limit) {
+            metric::limited(limit);
+        }
+        self.write(status, error, of);
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             answer.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
         }

@@ -6,11 +6,16 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
 
 use crate::Error;
 use crate::clock::Timestamp;
+use crate::metric::{self, Limit};
+use crate::proxy::ClientHops;
 
 /// How much is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +26,51 @@ pub(crate) struct Allowance {
     pub(crate) then_every: Duration,
 }
 
+/// What one client may ask of some endpoints together. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Limited {
+    /// None: as often as it likes.
+    limiter: Option<Arc<RateLimiter>>,
+    limit: Limit,
+}
+
+impl Limited {
+    pub(crate) fn new(limit: Limit, allowance: Option<Allowance>) -> Self {
+        Self { limiter: allowance.map(|allowance| Arc::new(RateLimiter::new(allowance))), limit }
+    }
+}
+
+/// A client, before an endpoint that is [`Limited`].
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    limited: Limited,
+    address: IpAddr,
+}
+
+impl Caller {
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// As [`RateLimiter::check`]; that is counted, too.
+    pub(crate) fn check(&self, now: Timestamp) -> Result<(), Error> {
+        let Some(limiter) = &self.limited.limiter else { return Ok(()) };
+        limiter.check(self.address, now).inspect_err(|_| metric::limited(self.limited.limit))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let found = parts.extensions.get::<Limited>().zip(parts.extensions.get::<ClientHops>());
+        let (limited, hops) = found.ok_or(Error::Internal("an endpoint stands outside its limit"))?;
+        Ok(Self { limited: limited.clone(), address: hops.client })
+    }
+}
+
 /// See the module. About 256 KiB, whatever comes. Each process counts for itself.
 #[derive(Debug)]
-pub(crate) struct RateLimiter {
+struct RateLimiter {
     allowance: Allowance,
     digests: [RandomState; ROWS],
     /// When the bucket of each cell is empty.
@@ -31,7 +78,7 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    pub(crate) fn new(allowance: Allowance) -> Self {
+    fn new(allowance: Allowance) -> Self {
         let digests = std::array::from_fn(|_| RandomState::new());
         let empty_at = Mutex::new(std::array::from_fn(|_| vec![Timestamp::UNIX_EPOCH; CELLS]));
         Self { allowance, digests, empty_at }
@@ -42,7 +89,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// `TooManyRequests`, and when the next one would be allowed.
-    pub(crate) fn check(&self, client: IpAddr, now: Timestamp) -> Result<(), Error> {
+    fn check(&self, client: IpAddr, now: Timestamp) -> Result<(), Error> {
         let Allowance { at_once, then_every } = self.allowance;
         let full = then_every * at_once;
         let places = self.places(client);

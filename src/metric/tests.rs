@@ -22,7 +22,10 @@ fn scraped() -> String {
         refreshed(Refresh::Lost);
         replayed("shop", Replay::Accepted);
         admin_refused(Intruder::WrongToken);
-        rate_limited("shop", "frontchannel-logout");
+        limited(Limit::Body);
+        connection_refused(Unfit::Head);
+        Connections::new().came();
+        requests_in_flight(1);
         let store = Store::new();
         store.unavailable();
         store.opened();
@@ -63,7 +66,7 @@ fn every_metric_is_described() {
 
 #[test]
 fn no_label_tells_who() {
-    let known = ["endpoint", "frontend", "outcome", "reason", "status"];
+    let known = ["frontend", "limit", "outcome", "reason", "status"];
     assert!(ALL.iter().flat_map(|metric| metric.labels).all(|label| known.contains(label)));
 }
 

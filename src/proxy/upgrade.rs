@@ -30,6 +30,11 @@ pub(crate) struct Upgrades {
 }
 
 impl Upgrades {
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Closes all of them and waits until they are closed. New ones close at once.
     pub(crate) async fn close(&self) {
         self.closing.cancel();

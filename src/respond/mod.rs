@@ -84,6 +84,10 @@ impl IntoResponse for Error {
         if matches!(self, Self::AdminTokenNeeded) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if matches!(self, Self::TransferCodingUnknown) {
+            // Where the body ends is as doubtful as what it is.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

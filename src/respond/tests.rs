@@ -46,6 +46,10 @@ fn every_variant() -> Vec<Error> {
         Error::TooManyRequests { retry_after: Duration::from_millis(1500) },
         Error::LoginTooWeak(oidc::Error::IdToken(IdTokenReason::Acr)),
         Error::StepUpRequired { step_up: "c2VhbGVk".into() },
+        Error::HeadersTooLarge,
+        Error::TooManyHeaders,
+        Error::TransferCodingUnknown,
+        Error::TooBusy,
     ]
 }
 

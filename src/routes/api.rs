@@ -26,7 +26,7 @@ pub(super) async fn any(
     request: Request,
 ) -> Result<Response, Error> {
     if is_call(&frontend, request.uri().path()) {
-        return call(&frontend, &upgrades, &hops, session, request).await;
+        return Ok(call(&frontend, &upgrades, &hops, session, request).await?.map(Body::new));
     }
     Box::pin(asset(&frontend, request, &context(&frontend, &upgrades, &hops))).await
 }
@@ -47,7 +47,7 @@ pub(crate) async fn call<B>(
     hops: &ClientHops,
     session: SessionRef,
     request: http::Request<B>,
-) -> Result<Response, Error>
+) -> Result<http::Response<ResponseBody>, Error>
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -63,7 +63,7 @@ where
         (Forwarded::Refused(call), Some(id)) => Box::pin(refused(frontend, id, &grant, *call)).await?,
         (forwarded, _) => forwarded.into_answer(),
     };
-    Ok(answer.map(Body::new))
+    Ok(answer)
 }
 
 /// The API does not take the token it was given. Answers what it says to another one, if there is one and the call can be sent again.

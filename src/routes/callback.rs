@@ -5,6 +5,8 @@
 
 mod finish;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -17,6 +19,7 @@ use super::whole;
 use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::csrf;
+use crate::guard::rate::Caller;
 use crate::guard::session::SessionRef;
 use crate::oidc::{AuthorizationResponse, ResponseReason};
 use crate::respond::page::{self, HopPage};
@@ -25,6 +28,7 @@ use crate::session::ParkedResponse;
 pub(super) async fn get(
     State(frontend): State<Frontend>,
     session: SessionRef,
+    caller: Caller,
     parts: Parts,
 ) -> Result<Response, Error> {
     if parts.method == Method::HEAD {
@@ -33,19 +37,32 @@ pub(super) async fn get(
     csrf::check_navigation(&parts.headers)?;
     let query = parts.uri.query().unwrap_or_default();
     match split_hop(query) {
-        None => Ok(hop_page(&frontend, query, 1)),
+        None => {
+            caller.check(frontend.now())?;
+            Ok(hop_page(&frontend, query, 1))
+        }
         Some((query, hop)) => {
             let (of, headers, query) = (frontend.clone(), parts.headers.clone(), query.to_owned());
             // A code is used once, and what it brought must be stored or given back; other tabs wait for the end of it.
             let finished = async move { finish(&of, session, &headers, &query, hop).await };
-            frontend.see_through(finished).await.ok_or(Error::Internal("a login panicked"))
+            let answer = frontend.see_through(finished).await.ok_or(Error::Internal("a login panicked"))?;
+            // Who brings an attempt that can be finished was counted when it began, and is never put off here.
+            if brought_nothing(&answer) {
+                caller.check(frontend.now())?;
+            }
+            Ok(answer)
         }
     }
 }
 
 /// A response by form (OAuth 2.0 Form Post Response Mode). It is parked in a cookie, and only `state` goes into the hop's URL.
-pub(super) async fn post(State(frontend): State<Frontend>, request: Request) -> Result<Response, Error> {
+pub(super) async fn post(
+    State(frontend): State<Frontend>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Error> {
     csrf::check_navigation(request.headers())?;
+    caller.check(frontend.now())?;
     let too_large = || Error::LoginResponseInvalid(ResponseReason::TooLarge);
     let form = whole(request.into_body(), LARGEST_FORM).await.map_err(|error| match error {
         Error::BodyTooLarge => too_large(),
@@ -60,6 +77,12 @@ pub(super) async fn post(State(frontend): State<Frontend>, request: Request) -> 
     let mut page = hop_page(&frontend, &query, 1);
     page.headers_mut().append(header::SET_COOKIE, parked);
     Ok(page)
+}
+
+/// Whether a last hop came without an attempt of this browser that could be finished.
+fn brought_nothing(answer: &Response) -> bool {
+    let error = answer.extensions().get::<Arc<Error>>();
+    error.is_some_and(|error| matches!(**error, Error::LoginExpired { .. } | Error::LoginResponseInvalid(_)))
 }
 
 /// The page that leads to `hop`; at once the first time, a second later after that.

@@ -1,10 +1,8 @@
 //! `GET /bff/frontchannel-logout`: a page of the provider's frames this to tell that somebody has logged out there (OIDC Front-Channel
 //! Logout 1.0 §2). Our Strict cookie does not reach a frame, so the session is found by its `sid`, which is all the authority there is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::request::Parts;
@@ -14,17 +12,10 @@ use url::{Url, form_urlencoded};
 use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard::csrf;
-use crate::guard::rate::{Allowance, RateLimiter};
-use crate::metric;
-use crate::proxy::ClientHops;
+use crate::guard::rate::{Allowance, Caller};
 
 /// 200 whether anybody knows the session or not. What follows is of no interest to the frame: nobody reads the page.
-pub(super) async fn get(
-    State(frontend): State<Frontend>,
-    Extension(hops): Extension<ClientHops>,
-    Extension(limiter): Extension<Arc<RateLimiter>>,
-    parts: Parts,
-) -> Result<Response, Error> {
+pub(super) async fn get(State(frontend): State<Frontend>, caller: Caller, parts: Parts) -> Result<Response, Error> {
     if parts.method == Method::HEAD {
         return Err(Error::LoginNeedsNavigation);
     }
@@ -34,8 +25,7 @@ pub(super) async fn get(
         return Err(Error::LogoutRequestInvalid("the page that asks is not the provider's"));
     }
     let sid = session_named(parts.uri.query(), frontend.relying_party().issuer())?;
-    let within_limit = limiter.check(hops.client, frontend.now());
-    within_limit.inspect_err(|_| metric::rate_limited(frontend.id(), "frontchannel-logout"))?;
+    caller.check(frontend.now())?;
     let of = frontend.clone();
     // The provider's page may leave, and take its frame along, before the store has answered.
     let ended = frontend.see_through(async move { of.sessions().end_by_frontchannel(&sid).await }).await;

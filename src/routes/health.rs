@@ -15,8 +15,9 @@ use url::form_urlencoded;
 use super::admin_sessions;
 use crate::Error;
 use crate::guard::authority::{self, Hosts};
+use crate::guard::in_flight::InFlight;
 use crate::guard::operator::AdminToken;
-use crate::metric::Exporter;
+use crate::metric::{self, Exporter};
 use crate::oidc::Provider;
 use crate::respond::{self, Voice};
 use crate::session::Upkeep;
@@ -31,6 +32,7 @@ pub(crate) struct Readiness {
     pub(crate) stopping: CancellationToken,
     /// None if nobody reads what is counted.
     pub(crate) exporter: Option<Exporter>,
+    pub(crate) in_flight: Arc<InFlight>,
 }
 
 /// What operators need.
@@ -63,6 +65,8 @@ async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) ->
 
 async fn metrics(State(readiness): State<Readiness>) -> Result<impl IntoResponse, Error> {
     let Exporter(text) = readiness.exporter.ok_or(Error::RouteNotFound)?;
+    // Noted when somebody asks and not with each request, which would cost them all.
+    metric::requests_in_flight(readiness.in_flight.now());
     Ok(([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], text()))
 }
 

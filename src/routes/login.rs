@@ -13,19 +13,27 @@ use super::{see_other, whole};
 use crate::Error;
 use crate::frontend::{Frontend, LoginParameter};
 use crate::guard::csrf;
+use crate::guard::rate::Caller;
 use crate::oidc::Asked;
 use crate::session::{Attempt, LoginAttempts, ReturnTo};
 
-pub(super) async fn get(State(frontend): State<Frontend>, parts: Parts) -> Result<Response, Error> {
+pub(super) async fn get(State(frontend): State<Frontend>, caller: Caller, parts: Parts) -> Result<Response, Error> {
     if parts.method == Method::HEAD {
         return Err(Error::LoginNeedsNavigation);
     }
     csrf::check_unframed_navigation(&parts.headers)?;
+    // Only now: pages of others must not use up what a whole network behind one address may ask.
+    caller.check(frontend.now())?;
     start(&frontend, &parts.headers, parts.uri.query().unwrap_or_default()).await
 }
 
-pub(super) async fn post(State(frontend): State<Frontend>, request: Request) -> Result<Response, Error> {
+pub(super) async fn post(
+    State(frontend): State<Frontend>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Error> {
     csrf::check_unframed_navigation(request.headers())?;
+    caller.check(frontend.now())?;
     let (parts, body) = request.into_parts();
     let form = whole(body, LARGEST_FORM).await?;
     let form = String::from_utf8(form.into()).map_err(|_| Error::ReturnToNotAllowed)?;

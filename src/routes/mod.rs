@@ -15,7 +15,6 @@ mod problems;
 mod sessions;
 mod user;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -34,7 +33,8 @@ use crate::Error;
 use crate::frontend::Frontend;
 use crate::guard;
 use crate::guard::csrf::Class;
-use crate::guard::rate::RateLimiter;
+use crate::guard::rate::{Allowance, Limited};
+use crate::metric::Limit;
 use crate::proxy::Upgrades;
 use crate::respond;
 use crate::session::ReturnTo;
@@ -45,12 +45,13 @@ pub(crate) fn frontend(
     frontend: &Frontend,
     upgrades: &Upgrades,
     stopping: &CancellationToken,
+    logins: &LoginLimits,
     handlers: Router,
 ) -> Router {
     let base = frontend.base_path();
     let own = frontchannel_logout(frontend)
-        .route(&format!("{base}/login"), only("GET, POST", get(login::get).post(login::post)))
-        .route(&format!("{base}/callback"), only("GET, POST", get(callback::get).post(callback::post)))
+        .route(&format!("{base}/login"), login(logins))
+        .route(&format!("{base}/callback"), callback(logins))
         .route(&format!("{base}/user"), only("GET, HEAD", get(user::get)))
         .route(&format!("{base}/events"), events(stopping))
         .route(&format!("{base}/sessions"), sessions())
@@ -74,13 +75,36 @@ pub(crate) fn frontend(
         .with_state(frontend.clone())
 }
 
+/// How often one client may begin to log in, and come back from the provider, counted apart and for all frontends together.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginLimits {
+    begin: Limited,
+    come_back: Limited,
+}
+
+impl LoginLimits {
+    /// Without an allowance there is no limit.
+    pub(crate) fn new(allowance: Option<Allowance>) -> Self {
+        let limited = || Limited::new(Limit::LoginRate, allowance);
+        Self { begin: limited(), come_back: limited() }
+    }
+}
+
+fn login(limits: &LoginLimits) -> MethodRouter<Frontend> {
+    only("GET, POST", get(login::get).post(login::post)).layer(axum::Extension(limits.begin.clone()))
+}
+
+fn callback(limits: &LoginLimits) -> MethodRouter<Frontend> {
+    only("GET, POST", get(callback::get).post(callback::post)).layer(axum::Extension(limits.come_back.clone()))
+}
+
 /// Not there unless it was asked for: like any path that leads nowhere.
 fn frontchannel_logout(frontend: &Frontend) -> Router<Frontend> {
     if !frontend.options().frontchannel_logout {
         return Router::new();
     }
-    let limiter = Arc::new(RateLimiter::new(frontchannel_logout::ALLOWANCE));
-    let endpoint = only("GET", get(frontchannel_logout::get)).layer(axum::Extension(limiter));
+    let limited = Limited::new(Limit::FrontchannelLogoutRate, Some(frontchannel_logout::ALLOWANCE));
+    let endpoint = only("GET", get(frontchannel_logout::get)).layer(axum::Extension(limited));
     Router::new().route(&format!("{}/frontchannel-logout", frontend.base_path()), endpoint)
 }
 

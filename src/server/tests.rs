@@ -32,7 +32,8 @@ async fn start(router: Router, tls: Option<TlsAcceptor>, limits: Limits) -> Runn
 }
 
 fn limits() -> Limits {
-    Limits::new(16 * 1024, Duration::from_secs(20))
+    let server = config::Server { max_headers: 16 * 1024, drain: Duration::from_secs(20), ..config::Server::default() };
+    Limits::new(&server)
 }
 
 fn peer_echo() -> Router {
