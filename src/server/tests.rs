@@ -1,3 +1,6 @@
+#[cfg(feature = "server")]
+mod hostile;
+
 use std::sync::Arc;
 
 use axum::Extension;

@@ -280,7 +280,7 @@ async fn who_asks_too_often_is_put_off_and_nobody_else_is() {
     assert_eq!((answer.status, answer.page_slug().as_str()), (StatusCode::TOO_MANY_REQUESTS, "too-many-requests"));
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert!(browser.is_logged_in().await);
-    let counted = "cloakroom_rate_limited_total{frontend=\"default\",endpoint=\"frontchannel-logout\"} 1";
+    let counted = "cloakroom_limited_total{limit=\"frontchannel_logout_rate\"} 1";
     assert!(recorder.handle().render().contains(counted), "{}", recorder.handle().render());
 
     app.clock.advance(Duration::from_millis(500));

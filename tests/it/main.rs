@@ -16,6 +16,7 @@ mod embedding;
 mod events;
 mod frontchannel_logout;
 mod layers;
+mod limits;
 mod login;
 mod logout;
 mod metrics;

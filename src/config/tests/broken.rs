@@ -1,11 +1,13 @@
 //! What is wrong, and that it is told: all at once, with place and remedy.
 
+use std::time::Duration;
+
 use super::{KEY, SOUND, file, findings, load, messages, shop, short};
 #[cfg(unix)]
 use crate::config::AdminListen;
 use crate::config::path::KeyPath;
 use crate::config::tree::Tree;
-use crate::config::{Config, LoadOptions, Origin, raw};
+use crate::config::{Config, LoadOptions, Origin, Rate, raw};
 
 #[test]
 fn nothing_at_all_says_where_to_start() {
@@ -42,6 +44,10 @@ log_level = "loud"
 hosts = ["https://admin.example.com"]
 ca_file = "/nowhere/ca.pem"
 max_headers = "1KiB"
+max_header_count = 7
+max_in_flight = 0
+max_connections = "many"
+login_rate = 600
 
 [keys]
 master = ["short", { file = "/nowhere/key" }, { env = "NOWHERE" }, 5]
@@ -93,6 +99,10 @@ after_logout = "https://evil.example/"
       server.hosts[0]                             (cloakroom.toml) "https://admin.example.com" is not a host name; write it without scheme, port and path
       server.ca_file                              (cloakroom.toml) there is no file "/nowhere/ca.pem"
       server.max_headers                          (cloakroom.toml) is less than 8KiB, which browsers with a few logins under way exceed
+      server.max_header_count                     (cloakroom.toml) is less than 40, which browsers behind a few proxies come near to
+      server.max_in_flight                        (cloakroom.toml) 0 would let nobody in; leave it out for 10000
+      server.max_connections                      (cloakroom.toml) "many" is not a whole number from 0 to 4294967295
+      server.login_rate                           (cloakroom.toml) 600 has no time; write "600/1m" if so many a minute are meant
       keys.master[1]                              (cloakroom.toml) there is no file "/nowhere/key"
       keys.master[2]                              (cloakroom.toml) there is no variable "NOWHERE"
       keys.master[3]                              (cloakroom.toml) a secret is "…", { file = "…" } or { env = "…" }
@@ -612,4 +622,38 @@ fn a_denied_address_is_a_network() {
             "server.denied_addresses[1]: \"metadata\" is not a network, such as \"10.0.0.0/8\"",
         ]
     );
+}
+
+#[test]
+fn a_rate_is_a_number_and_a_time() {
+    for (rate, complaint) in [
+        ("600", "600 has no time; write \"600/1m\" if so many a minute are meant"),
+        ("600/60", "60 has no unit; write \"60s\" if seconds are meant"),
+        ("0/1m", "would let nobody log in; write \"off\" for no limit"),
+        ("600/0s", "\"600/0s\" is no limit; write \"off\" if none is meant"),
+        ("4000000000/1ms", "\"4000000000/1ms\" is no limit; write \"off\" if none is meant"),
+        ("often", "\"often\" is neither \"off\" nor a number and a time, such as \"600/1m\""),
+        ("-1/1m", "\"-1/1m\" is neither \"off\" nor a number and a time, such as \"600/1m\""),
+    ] {
+        let messages = messages(&short().variable("CLOAKROOM__SERVER__LOGIN_RATE", rate));
+        assert_eq!(messages, [format!("server.login_rate: {complaint}")]);
+    }
+    let rate = |text: &str| load(&short().variable("CLOAKROOM__SERVER__LOGIN_RATE", text)).server.login_rate;
+    assert_eq!(rate("off"), None);
+    assert_eq!(rate("30/10s"), Some(Rate { times: 30, per: Duration::from_secs(10) }));
+}
+
+#[test]
+fn a_limit_that_lets_nobody_in_or_everything_is_told() {
+    for (variable, value) in [
+        ("CLOAKROOM__SERVER__MAX_HEADER_COUNT", "39"),
+        ("CLOAKROOM__SERVER__MAX_HEADER_COUNT", "1001"),
+        ("CLOAKROOM__SERVER__MAX_IN_FLIGHT", "0"),
+        ("CLOAKROOM__SERVER__MAX_CONNECTIONS", "0"),
+        ("CLOAKROOM__SERVER__MAX_CONNECTIONS", "-1"),
+    ] {
+        assert_eq!(messages(&short().variable(variable, value)).len(), 1, "{variable}={value}");
+    }
+    let counts = load(&short().variable("CLOAKROOM__SERVER__MAX_HEADER_COUNT", "200")).server.max_header_count;
+    assert_eq!(counts, 200);
 }

@@ -1,0 +1,206 @@
+//! Clients that want to hold or use up what others need. Each test ends by a condition: the connection is closed, or somebody else is
+//! served beside it.
+
+use metrics::with_local_recorder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::*;
+
+/// A client that writes until it is closed on, and reads all the while. Answers the reason it is sent away with (RFC 9113 §7).
+async fn flood(server: &Running, root: &str, piece: Vec<u8>) -> Option<u8> {
+    let (mut read, mut write) = tokio::io::split(connect_tls(server, root, b"h2").await);
+    let writing = tokio::spawn(async move {
+        write.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+        write.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+        loop {
+            write.write_all(&piece).await?;
+        }
+        #[expect(unreachable_code, reason = "says what the question marks give")]
+        io::Result::Ok(())
+    });
+    let mut reason = None;
+    let mut head = [0; 9];
+    while read.read_exact(&mut head).await.is_ok() {
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        if read.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        if head[3] == GOAWAY {
+            reason = payload.get(7).copied();
+        }
+    }
+    drop(read);
+    assert!(writing.await.unwrap().is_err());
+    reason
+}
+
+async fn is_served(server: &Running, root: &str) -> bool {
+    ask(&mut connect_tls(server, root, b"http/1.1").await, GET).await.contains("scheme: Https")
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    bytes.extend_from_slice(&[kind, flags]);
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The head of `GET https://localhost/`, by the static table (RFC 7541, Appendix A).
+const REQUEST: &[u8] = b"\x82\x84\x87\x01\x09localhost";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+/// CVE-2023-44487.
+#[tokio::test]
+async fn who_opens_streams_only_to_reset_them_is_sent_away() {
+    let (server, root) = start_tls(peer_echo(), limits()).await;
+    let reset = |stream| {
+        let cancel = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        [frame(HEADERS, END_HEADERS | END_STREAM, stream, REQUEST), cancel].concat()
+    };
+    let piece = (0..20_000).flat_map(|request| reset(2 * request + 1)).collect();
+    assert_eq!(flood(&server, &root, piece).await, Some(ENHANCE_YOUR_CALM));
+    assert!(is_served(&server, &root).await);
+}
+
+/// CVE-2024-27316 and its kin.
+#[tokio::test]
+async fn a_head_of_endless_continuations_is_sent_away() {
+    let (server, root) = start_tls(peer_echo(), limits()).await;
+    let mut piece = frame(HEADERS, END_STREAM, 1, REQUEST);
+    for _ in 0..1000 {
+        // A literal field, never the last.
+        piece.extend(frame(CONTINUATION, 0, 1, b"\x00\x01x\x01y"));
+    }
+    assert_eq!(flood(&server, &root, piece).await, Some(ENHANCE_YOUR_CALM));
+    assert!(is_served(&server, &root).await);
+}
+
+/// CVE-2019-9512, CVE-2019-9515: each has to be answered, and nobody takes the answers.
+#[tokio::test]
+async fn who_asks_without_end_and_reads_no_answer_is_given_up() {
+    let short = Limits { write_timeout: Duration::from_millis(50), ..limits() };
+    let (server, root) = start_tls(peer_echo(), short).await;
+    for piece in [frame(PING, 0, 0, &[0; 8]).repeat(1000), frame(SETTINGS, 0, 0, &[]).repeat(1000)] {
+        let mut stream = connect_tls(&server, &root, b"h2").await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        while stream.write_all(&piece).await.is_ok() {}
+        assert!(is_served(&server, &root).await);
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_asks_for_nothing_is_closed_and_one_under_way_is_not() {
+    let (router, reached, go) = slow();
+    let (server, root) = start_tls(router, Limits { http2_idle: Duration::from_millis(20), ..limits() }).await;
+    let stream = connect_tls(&server, &root, b"h2").await;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://localhost/").body(Body::empty()).unwrap();
+    let asking = tokio::spawn(sender.send_request(request));
+    reached.notified().await;
+    // It says that it goes, and takes no more on.
+    while sender.ready().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    go.notify_one();
+    let answer = asking.await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(answer, "done");
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_heads_that_drip_hold_nobody_up() {
+    let server = start(peer_echo(), None, limits()).await;
+    let mut slow = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..10 {
+        for stream in &mut slow {
+            stream.write_all(b"a").await.unwrap();
+        }
+        assert!(ask(&mut TcpStream::connect(server.address).await.unwrap(), GET).await.contains("scheme: Http"));
+    }
+}
+
+#[tokio::test]
+async fn no_more_are_accepted_than_may_be_there_until_one_goes() {
+    let server = start(peer_echo(), None, Limits { max_connections: 2, ..limits() }).await;
+    let keep_alive = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut there = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(keep_alive.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        there.push(stream);
+    }
+    let mut waiting = TcpStream::connect(server.address).await.unwrap();
+    waiting.write_all(GET.as_bytes()).await.unwrap();
+    // Those that are there are served as before, and the one that waits is not.
+    there[0].write_all(keep_alive.as_bytes()).await.unwrap();
+    assert!(there[0].read(&mut [0; 1024]).await.unwrap() > 0);
+    assert!(waiting.read(&mut [0; 1]).now_or_never().is_none());
+    there.pop();
+    let mut answer = Vec::new();
+    waiting.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+}
+
+/// A server of its own thread, whose counts nobody else adds to.
+fn counted(limits: Limits, client: impl AsyncFnOnce(Running, PrometheusHandle)) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = start(peer_echo(), None, limits).await;
+            client(server, handle).await;
+        });
+    });
+}
+
+async fn until(handle: &PrometheusHandle, series: &str) {
+    while !handle.render().contains(series) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn what_the_library_answers_by_itself_is_counted() {
+    counted(limits(), async |server, handle| {
+        let large = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(24 * 1024));
+        let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(101));
+        for (bytes, status) in [(large.as_str(), "431"), (&many, "431"), ("\x16\x03\x01\r\n\r\n", "400")] {
+            let answer = ask(&mut TcpStream::connect(server.address).await.unwrap(), bytes).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+        until(&handle, "cloakroom_limited_total{limit=\"max_headers\"} 2\n").await;
+        until(&handle, "cloakroom_connections_refused_total{reason=\"head\"} 1\n").await;
+        until(&handle, "cloakroom_connections 0\n").await;
+    });
+}
+
+#[test]
+fn a_head_that_takes_too_long_is_counted_and_an_idle_client_is_not() {
+    counted(Limits { head_timeout: Duration::from_millis(30), ..limits() }, async |server, handle| {
+        let keep_alive = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        for says in [keep_alive, "", "GET / HTTP/1.1\r\nhost:", &format!("{keep_alive}GET / HT")] {
+            ask(&mut TcpStream::connect(server.address).await.unwrap(), says).await;
+        }
+        until(&handle, "cloakroom_connections 0\n").await;
+        until(&handle, "cloakroom_limited_total{limit=\"head_timeout\"} 2\n").await;
+    });
+}
