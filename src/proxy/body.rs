@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 pub(super) use self::upload::{Keep, Phase, Upload};
 use super::bond::Bond;
 use super::client::Answer;
+use crate::metric::{self, Limit};
 use crate::session::UsedSession;
 
 /// Why a stream broke off after it had begun.
@@ -86,7 +87,10 @@ impl Body for ResponseBody {
             let Poll::Ready(frame) = Pin::new(&mut self.answer).poll_frame(cx) else {
                 let followed_from = self.bond.followed_from();
                 match ready!(self.silence.poll_over_or_at(followed_from, cx)) {
-                    Woken::Over => return Poll::Ready(Some(Err(StreamError::Stalled))),
+                    Woken::Over => {
+                        metric::limited(Limit::IdleTimeout);
+                        return Poll::Ready(Some(Err(StreamError::Stalled)));
+                    }
                     Woken::Early => continue,
                 }
             };

@@ -136,10 +136,10 @@ async fn nobody_listens_any_more_when_an_idle_connection_ends() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_the_limit_is_refused_and_the_connection_closed() {
+async fn a_head_far_beyond_the_limit_is_refused_and_the_connection_closed() {
     let server = start(peer_echo(), None, limits()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let flood = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(17 * 1024));
+    let flood = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(24 * 1024));
     let answer = ask(&mut stream, &flood).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }

@@ -48,8 +48,24 @@ async fn until_in_flight(app: &TestApp, number: u64) {
     waited.await.expect("it never was so many");
 }
 
-async fn connect(app: &TestApp) -> TcpStream {
-    TcpStream::connect(("127.0.0.1", Url::parse(&app.url).unwrap().port().unwrap())).await.unwrap()
+fn authority(app: &TestApp) -> String {
+    Url::parse(&app.url).unwrap().authority().to_owned()
+}
+
+/// Sends the head of a request, with whatever else is said.
+async fn begin(app: &TestApp, request_line: &str, rest: &str) -> TcpStream {
+    let host = authority(app);
+    let mut stream = TcpStream::connect(("127.0.0.1", Url::parse(&app.url).unwrap().port().unwrap())).await.unwrap();
+    let head = format!("{request_line} HTTP/1.1\r\nhost: {host}\r\nx-csrf: 1\r\n{rest}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// All that comes until the connection is closed.
+async fn rest_of(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A handler that answers the first piece of a stream when it is told to, and never ends it.
@@ -62,8 +78,6 @@ fn endless() -> (Router, Arc<Notify>) {
     };
     (Router::new().route("/endless", get(handler)), go)
 }
-
-const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nhost: localhost\r\nx-csrf: 1\r\n\r\n";
 
 fn is_problem(page: &Page, status: StatusCode, slug: &str) {
     assert_eq!((page.status, page.problem().as_str()), (status, slug));
@@ -78,7 +92,7 @@ async fn a_head_that_is_too_large_is_told_so_and_the_connection_goes_on() {
     let mut browser = app.browser();
     let (large, small) = ("x".repeat(65 * 1024), "x".repeat(60 * 1024));
     let ask = async |browser: &mut Browser, headers: &[(&str, &str)]| {
-        browser.fetch_with(Method::GET, "/bff/user", headers, Vec::new()).await
+        browser.fetch_with(Method::GET, "/api/x", headers, Vec::new()).await
     };
     let answer = ask(&mut browser, &[("x-csrf", "1"), ("x-large", &large)]).await;
     is_problem(&answer, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large");
@@ -97,12 +111,12 @@ async fn a_head_that_is_too_large_is_told_so_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_router_without_our_listener_has_the_same_limits() {
     let app = TestApp::with().variable("CLOAKROOM__SERVER__MAX_HEADERS", "8KiB").start().await;
-    let answer = app.router().oneshot(request("/bff/user", &[("x-large", &"x".repeat(9000))])).await.unwrap();
+    let answer = app.router().oneshot(request(&app, "/bff/user", &[("x-large", &"x".repeat(9000))])).await.unwrap();
     assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
 }
 
-fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
-    let request = Request::get(path).header("host", "localhost").header("x-csrf", "1");
+fn request(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let request = Request::get(path).header("host", authority(app)).header("x-csrf", "1");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 50000)))).body(Body::empty()).unwrap()
 }
@@ -114,10 +128,7 @@ async fn one_request_too_many_is_told_to_come_back_until_an_answer_has_ended() {
     let exporter = handle.clone();
     let setup = TestApp::with().handlers(handlers).metrics(move || exporter.render());
     let app = setup.variable("CLOAKROOM__SERVER__MAX_IN_FLIGHT", "2").start().await;
-    let mut held = [connect(&app).await, connect(&app).await];
-    for stream in &mut held {
-        stream.write_all(ENDLESS).await.unwrap();
-    }
+    let mut held = [begin(&app, "GET /endless", "\r\n").await, begin(&app, "GET /endless", "\r\n").await];
     until_in_flight(&app, 2).await;
     let mut browser = app.browser();
     let answer = browser.fetch(Method::GET, "/bff/user").await;
@@ -136,7 +147,7 @@ async fn one_request_too_many_is_told_to_come_back_until_an_answer_has_ended() {
     assert_eq!(browser.fetch(Method::GET, "/bff/user").await.problem(), "too-busy");
     drop(held);
     until_in_flight(&app, 0).await;
-    assert_eq!(browser.fetch(Method::GET, "/bff/user").await.problem(), "not-authenticated");
+    assert_eq!(browser.fetch(Method::GET, "/api/x").await.problem(), "not-authenticated");
 }
 
 #[tokio::test]
@@ -178,7 +189,7 @@ async fn ten_thousand_calls_at_once_leave_nothing_behind_whoever_leaves_or_panic
     let router = app.router();
     let call = async |n: usize| {
         let path = ["/piece", "/panic", "/never", "/api/x", "/bff/user"][n % 5];
-        let asking = router.clone().oneshot(request(path, &[]));
+        let asking = router.clone().oneshot(request(&app, path, &[]));
         if path == "/never" {
             let left = tokio::time::timeout(Duration::ZERO, asking).await;
             return assert!(left.is_err());
@@ -199,10 +210,7 @@ async fn calls_that_are_given_up_give_their_places_back() {
     let app = TestApp::with().metrics(move || handle.render()).route("path = '/api'\ntoken = 'none'").start().await;
     let mut calls = Vec::new();
     for path in ["/api/slow?ms=60000", "/api/sse?count=100000&ms=10"].repeat(50) {
-        let mut stream = connect(&app).await;
-        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nx-csrf: 1\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        calls.push(stream);
+        calls.push(begin(&app, &format!("GET {path}"), "\r\n").await);
     }
     until_in_flight(&app, 100).await;
     drop(calls);
@@ -212,12 +220,9 @@ async fn calls_that_are_given_up_give_their_places_back() {
 #[tokio::test]
 async fn a_stranger_whose_body_drips_is_answered_without_waiting_for_it() {
     let app = TestApp::start().await;
-    let mut stream = connect(&app).await;
-    let head = "POST /api/x HTTP/1.1\r\nhost: localhost\r\nx-csrf: 1\r\ncontent-length: 1000000\r\n\r\na";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    assert!(String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 401 "), "and closed");
+    let stream = begin(&app, "POST /api/x", "content-length: 1000000\r\n\r\na").await;
+    let answer = rest_of(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
 
 #[tokio::test]
@@ -233,19 +238,17 @@ async fn bodies_and_upstreams_that_meet_a_limit_are_counted() {
     let answer = browser.fetch(Method::GET, "/api/slow?ms=60000").await;
     is_problem(&answer, StatusCode::GATEWAY_TIMEOUT, "upstream-timeout");
 
-    let mut stream = connect(&app).await;
-    let (host, cookies) = (browser.at("/"), browser.cookies.header(&browser.home, true).unwrap());
-    let head = format!(
-        "POST /api/echo-body HTTP/1.1\r\nhost: localhost:{}\r\ncookie: {cookies}\r\nx-csrf: 1\r\ncontent-length: 9\r\n\r\na",
-        host.port().unwrap()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    assert!(String::from_utf8_lossy(&answer).contains("request-interrupted"), "{}", String::from_utf8_lossy(&answer));
+    let cookies = browser.cookies.header(&browser.home, true).unwrap();
+    let stream = begin(&app, "POST /api/x", &format!("cookie: {cookies}\r\ncontent-length: 9\r\n\r\na")).await;
+    let answer = rest_of(stream).await;
+    assert!(answer.contains("request-interrupted"), "{answer}");
     for limit in ["max_body", "timeout", "idle_timeout"] {
         assert_eq!(limited(&handle, limit), 1, "{limit}");
     }
+    // Once the head of an answer is out, it can only break off.
+    let events = begin(&app, "GET /api/sse?count=2&ms=60000", &format!("cookie: {cookies}\r\n\r\n")).await;
+    assert!(rest_of(events).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(limited(&handle, "idle_timeout"), 2);
 }
 
 fn behind_a_proxy(rate: &str) -> crate::support::app::Setup {
@@ -326,4 +329,15 @@ async fn without_a_rate_logins_have_no_limit() {
     for _ in 0..700 {
         assert_eq!(opens(&app, "/bff/login", "203.0.113.7").await.status, StatusCode::SEE_OTHER);
     }
+}
+
+#[tokio::test]
+async fn limits_are_read_at_the_start() {
+    let mut app = TestApp::start().await;
+    for key in ["max_header_count", "max_in_flight", "max_connections"] {
+        let reloaded = app.reload(&format!("CLOAKROOM__SERVER__{}", key.to_uppercase()), "50").unwrap();
+        assert!(reloaded.needs_restart.contains(&format!("server.{key}")), "{reloaded:?}");
+    }
+    let reloaded = app.reload("CLOAKROOM__SERVER__LOGIN_RATE", "off").unwrap();
+    assert!(reloaded.needs_restart.contains(&"server.login_rate".to_owned()), "{reloaded:?}");
 }

@@ -87,7 +87,7 @@ after_logout = "https://evil.example/"
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 43 problems in the configuration
+    cloakroom: 47 problems in the configuration
       server.listen                               (cloakroom.toml) "localhost:8080" is not an address with a port, such as "127.0.0.1:8080"
       server.admin_listen                         (cloakroom.toml) a number where text in quotes is expected
       server.trusted_proxies[0]                   (cloakroom.toml) "10.0.0.0/33" is not a network, such as "10.0.0.0/8"
