@@ -222,3 +222,13 @@ fn a_head_that_takes_too_long_is_counted_and_an_idle_client_is_not() {
         until(&handle, "cloakroom_limited_total{limit=\"head_timeout\"} 2\n").await;
     });
 }
+
+#[test]
+fn a_client_that_reads_no_answer_is_counted() {
+    counted(Limits { write_timeout: Duration::from_millis(50), ..limits() }, async |server, handle| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let piece = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+        while stream.write_all(piece.as_bytes()).await.is_ok() {}
+        until(&handle, "cloakroom_limited_total{limit=\"write_timeout\"} 1\n").await;
+    });
+}
