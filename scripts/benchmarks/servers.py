@@ -139,6 +139,7 @@ class Cloakroom:
             "CLOAKROOM_ROUTES": f"/api={api}",
             "CLOAKROOM_STORE": store.url,
             "CLOAKROOM_KEY": key,
+            "CLOAKROOM__SERVER__LOGIN_RATE": "off",
             "CLOAKROOM_LOG_LEVEL": "warn",
             **more,
         })

@@ -24,7 +24,7 @@ use crate::frontend::{Frontend, FrontendTable, Selected};
 use crate::guard::access_log::Entry;
 use crate::guard::forwarded;
 use crate::guard::head::HeadLimits;
-use crate::guard::in_flight::{InFlight, Place};
+use crate::guard::in_flight::InFlight;
 use crate::guard::session::Brought;
 use crate::proxy::{ClientHops, Peer, Scheme, Upgrades};
 use crate::respond::{self, RequestKind};

@@ -70,7 +70,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// See the module. About 256 KiB, whatever comes. Each process counts for itself.
 #[derive(Debug)]
-struct RateLimiter {
+pub(crate) struct RateLimiter {
     allowance: Allowance,
     digests: [RandomState; ROWS],
     /// When the bucket of each cell is empty.
@@ -78,7 +78,7 @@ struct RateLimiter {
 }
 
 impl RateLimiter {
-    fn new(allowance: Allowance) -> Self {
+    pub(crate) fn new(allowance: Allowance) -> Self {
         let digests = std::array::from_fn(|_| RandomState::new());
         let empty_at = Mutex::new(std::array::from_fn(|_| vec![Timestamp::UNIX_EPOCH; CELLS]));
         Self { allowance, digests, empty_at }
@@ -89,7 +89,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// `TooManyRequests`, and when the next one would be allowed.
-    fn check(&self, client: IpAddr, now: Timestamp) -> Result<(), Error> {
+    pub(crate) fn check(&self, client: IpAddr, now: Timestamp) -> Result<(), Error> {
         let Allowance { at_once, then_every } = self.allowance;
         let full = then_every * at_once;
         let places = self.places(client);
