@@ -68,6 +68,7 @@ fn config(url: &str, issuer: &str, api: &str) -> Done<Config> {
         ("CLOAKROOM_ID_TOKEN_ALG", "ES256"),
         ("CLOAKROOM_SCOPES", "openid profile email offline_access"),
         ("CLOAKROOM_ROUTES", &format!("/api={api}")),
+        ("CLOAKROOM__SERVER__LOGIN_RATE", "off"),
         ("CLOAKROOM_STORE", "memory:"), // instead of which the builder gets ours
     ];
     let sources =
