@@ -1,7 +1,7 @@
 //! Bodies that stream through: bounded in size towards the upstream, and in silence both ways.
 //!
-//! Trailers are dropped in both directions: no page can send or read them, and a server that merges them into the head would take
-//! `Authorization` or `Forwarded` from them unchecked.
+//! An answer's trailers pass, as far as they say nothing that belongs into a head. A request's do not: no page can send any, and a
+//! server that merges them into the head would take `Authorization` or `Forwarded` from them unchecked.
 
 mod upload;
 
@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 pub(super) use self::upload::{Keep, Phase, Upload};
 use super::bond::Bond;
 use super::client::Answer;
+use super::headers;
 use crate::metric::{self, Limit};
 use crate::session::UsedSession;
 
@@ -96,7 +97,11 @@ impl Body for ResponseBody {
             };
             self.silence.end();
             match frame {
-                Some(Ok(frame)) if frame.is_trailers() => {}
+                Some(Ok(frame)) if frame.is_trailers() => {
+                    if let Some(trailers) = frame.into_trailers().ok().and_then(headers::trailing) {
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                }
                 Some(Err(error)) => {
                     // Whoever polls sends what came before, now that there is nothing more, and asks again.
                     self.broken = Some(error);
@@ -113,7 +118,8 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
+        // Nothing is all there is to a HEAD, and axum would take its length for that of what a GET brings.
+        if self.answer.is_end_stream() { SizeHint::default() } else { self.answer.size_hint() }
     }
 }
 

@@ -39,10 +39,14 @@ pub(super) fn returning(headers: &mut HeaderMap, route: &Route, own_cookies: &[S
     let private = route.answers_depend_on_the_session();
     keep_one_length(headers);
     remove_named_by_connection(headers);
+    let announced = announced_trailers(headers);
     remove(headers, |name| {
         let name = name.as_str();
         never_returned(name) || (private && shared == SharedCache::Refuse && is_targeted_cache_control(name))
     });
+    if let Some(announced) = announced {
+        headers.insert(header::TRAILER, announced);
+    }
     cookies::keep_response_cookies(headers, &options.response_cookies, own_cookies);
     keep_token_challenges(headers);
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
@@ -61,6 +65,27 @@ pub(super) fn returning(headers: &mut HeaderMap, route: &Route, own_cookies: &[S
     if private {
         caching::protect(headers, shared);
     }
+}
+
+/// What may pass of an answer's trailers; `None` if that is nothing.
+///
+/// Whoever reads them may merge them into the head, long after it has acted on that. So what frames, authenticates, routes, caches or
+/// describes the body (RFC 9110 §6.5.1) is left out, and with it all that [`returning`] would have removed or changed.
+pub(super) fn trailing(mut trailers: HeaderMap) -> Option<HeaderMap> {
+    remove(&mut trailers, never_trails);
+    (!trailers.is_empty()).then_some(trailers)
+}
+
+/// The names of `Trailer` that may follow: over HTTP/1.1 hyper sends no others. `None` if there are none, or if the answer has a
+/// length and thus no trailers there.
+fn announced_trailers(headers: &HeaderMap) -> Option<HeaderValue> {
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return None;
+    }
+    let lines = headers.get_all(header::TRAILER).iter().filter_map(|line| line.to_str().ok());
+    let names = lines.flat_map(|line| line.split(',')).filter_map(|name| HeaderName::try_from(name.trim_ascii()).ok());
+    let names: Vec<_> = names.filter(|name| !never_trails(name.as_str())).map(|name| name.to_string()).collect();
+    HeaderValue::try_from(names.join(", ")).ok().filter(|names| !names.is_empty())
 }
 
 /// Headers of a request that never reach an upstream, whatever the route says.
@@ -113,12 +138,40 @@ fn never_returned(name: &str) -> bool {
         || name.starts_with("secure-session-")
 }
 
+/// Trailers that would speak for the head.
+fn never_trails(name: &str) -> bool {
+    let fixed = matches!(
+        name,
+        "set-cookie"
+            | "www-authenticate"
+            | "authentication-info"
+            | "authorization"
+            | "host"
+            | "location"
+            | "retry-after"
+            | "age"
+            | "date"
+            | "expires"
+            | "vary"
+            | "warning"
+            | "pragma"
+            | "cache-control"
+    );
+    fixed
+        || never_returned(name)
+        || is_targeted_cache_control(name)
+        // Of all that describes or guards the content, its digest alone is known only at its end (RFC 9530 §2).
+        || (name.starts_with("content-") && name != "content-digest")
+        || name.starts_with("cross-origin-")
+        || matches!(name, "x-content-type-options" | "x-frame-options" | "referrer-policy" | "permissions-policy")
+}
+
 /// Cache rules that outrank `Cache-Control` for some shared caches (RFC 9213).
 fn is_targeted_cache_control(name: &str) -> bool {
     name.ends_with("cdn-cache-control") || matches!(name, "surrogate-control" | "edge-control")
 }
 
-/// Headers that belong to one connection (RFC 9110 §7.6.1); `Trailer` with them, since trailers are not passed.
+/// Headers that belong to one connection (RFC 9110 §7.6.1); `Trailer` with them, which is written anew.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(name, "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings")
         || name.starts_with("proxy-")

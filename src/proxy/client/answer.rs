@@ -83,6 +83,8 @@ impl Body for Answer {
         match &frame {
             // A chunked body knows its end only when it is there.
             Poll::Ready(None) => self.give_back(),
+            // Nothing comes behind them, and nobody may ask.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.give_back(),
             Poll::Ready(Some(Ok(_))) => self.settle(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
