@@ -97,6 +97,11 @@ pub(crate) enum Sender {
 pub(crate) trait Answer: Clone + Send + Sync + 'static {
     /// Answers a request.
     fn answer(self, sender: Sender, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Ends what has no end of its own, once nobody new is let in. Over HTTP/2 a WebSocket would keep its connection from ending.
+    fn end(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Every request carries its [`Peer`] as an extension, or `OverSocket`.
@@ -114,7 +119,7 @@ impl Answer for Router {
 /// Has `app` answer on `listener` until `shutdown`; then accepts nothing more, lets requests under way finish for at most
 /// `limits.drain`, and ends what is left.
 ///
-/// WebSockets are not waited for: they belong to `proxy::Upgrades`. A failure to accept is logged and tried again.
+/// A failure to accept is logged and tried again.
 pub(crate) async fn serve(
     listener: impl Into<Listener>,
     tls: Option<TlsAcceptor>,
@@ -151,7 +156,8 @@ pub(crate) async fn serve(
     // In this order: whoever finds its connection closed finds another replica, not one that takes it and goes.
     drop(listener);
     finish.cancel();
-    let drained = async { while connections.join_next().await.is_some() {} };
+    let connections_end = async { while connections.join_next().await.is_some() {} };
+    let drained = async { tokio::join!(server.app.end(), connections_end) };
     if tokio::time::timeout(limits.drain, drained).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests under way took too long and were cut off");
     }
@@ -294,6 +300,11 @@ fn speaks_http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(max_headers).unwrap_or(u32::MAX))
         .max_concurrent_streams(HTTP2_STREAMS)
+        // WebSockets (RFC 8441): a browser with a connection of this kind opens none of the other for them.
+        .enable_connect_protocol()
+        // One upload that an API does not take must leave room for the others of the connection.
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .keep_alive_interval(limits.head_timeout)
         .keep_alive_timeout(limits.head_timeout);
     builder
@@ -308,6 +319,10 @@ fn roomy(max_headers: u64) -> u64 {
 const HTTP1_FIELDS: usize = 100;
 /// Per connection; browsers open about a hundred at most.
 const HTTP2_STREAMS: u32 = 128;
+/// What one upload or WebSocket may send ahead of its reader, in bytes.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all of a connection.
+const HTTP2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

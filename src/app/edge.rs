@@ -22,10 +22,10 @@ use tower::ServiceExt as _;
 use crate::Error;
 use crate::frontend::{Frontend, FrontendTable, Selected};
 use crate::guard::access_log::Entry;
-use crate::guard::forwarded;
 use crate::guard::head::HeadLimits;
 use crate::guard::in_flight::InFlight;
 use crate::guard::session::Brought;
+use crate::guard::{extended_connect, forwarded};
 use crate::proxy::{ClientHops, Peer, Scheme, Upgrades};
 use crate::respond::{self, RequestKind};
 use crate::routes;
@@ -79,7 +79,7 @@ impl Edge {
         peer: Option<Peer>,
         kind: RequestKind,
         entry: &Entry,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> Result<(Response, Option<Whose<'_>>), Error>
     where
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -94,6 +94,7 @@ impl Edge {
             Selected::NoHost => return Err(Error::MisdirectedRequest),
         };
         let frontend = &site.frontend;
+        let is_extended_connect = extended_connect::translate(&mut request);
         let brought = Brought::of(frontend, request.headers());
         let session = brought.session();
         let answer = if !site.has_handlers && routes::is_call(frontend, request.uri().path()) {
@@ -104,6 +105,7 @@ impl Edge {
             Ok(answer.map(|body| Body::new(place.until_end_of(body))))
         };
         let answer = answer.unwrap_or_else(|error| respond::told(error, kind, frontend.voice(), entry.id()));
+        let answer = if is_extended_connect { extended_connect::translated(answer) } else { answer };
         Ok((brought.finish(answer), Some((frontend, session))))
     }
 }
@@ -137,6 +139,10 @@ impl Answer for Arc<Edge> {
             Sender::OverSocket => None,
         };
         Edge::answer(self, peer, request)
+    }
+
+    async fn end(&self) {
+        self.upgrades.close().await;
     }
 }
 

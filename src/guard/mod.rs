@@ -6,9 +6,10 @@
 //! 4. [`head`] — too large a head is 431, a body that is coded in a way nobody here understands 501
 //! 5. [`forwarded`] — who really called, as far as proxies in front of us are trusted
 //! 6. `frontend::select` — which frontend, by host and path; another host is 421
-//! 7. `respond::render` — errors of everything further in get a form
-//! 8. [`session`] — the browser's session within reach, without I/O
-//! 9. [`headers`] — on our own endpoints
+//! 7. [`extended_connect`] — a WebSocket over HTTP/2 looks like any other
+//! 8. `respond::render` — errors of everything further in get a form
+//! 9. [`session`] — the browser's session within reach, without I/O
+//! 10. [`headers`] — on our own endpoints
 //! 10. [`csrf`] — called by each endpoint and route with its class; [`rate`] by those that count
 //!
 //! On the admin listener: [`authority`], and [`operator`] before what looks after everybody's sessions.
@@ -16,6 +17,7 @@
 pub(crate) mod access_log;
 pub(crate) mod authority;
 pub(crate) mod csrf;
+pub(crate) mod extended_connect;
 mod extract;
 pub(crate) mod forwarded;
 pub(crate) mod head;

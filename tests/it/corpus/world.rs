@@ -1,31 +1,20 @@
 //! A Cloakroom that is attacked: once in the clear and once over TLS, with somebody logged in and an API that sees every byte.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use cloakroom::store::MasterKey;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::case::Version;
 use super::message::Message;
 use super::upstream::Upstream;
-use crate::support::TestApp;
+use crate::support::{Secure, TestApp};
 
 pub(super) struct World {
     pub(super) upstream: Upstream,
     app: TestApp,
     /// The session's id, in both.
     id: String,
-    tls: TlsConnector,
-    secure: SocketAddr,
-    _running: DropGuard,
-    _files: TempDir,
+    secure: Secure,
 }
 
 impl World {
@@ -43,29 +32,14 @@ impl World {
             .await;
         let browser = app.logged_in("alice").await;
         let id = browser.session().unwrap().value.clone();
-        let (files, made) =
-            (tempfile::tempdir().unwrap(), rcgen::generate_simple_self_signed(["localhost".to_owned()]));
-        let (pem, made) = (files.path().join("pem"), made.unwrap());
-        std::fs::write(&pem, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let secure = listener.local_addr().unwrap();
-        let pem = pem.to_str().unwrap();
-        let variables = [
-            ("CLOAKROOM_URL", format!("https://localhost:{}", secure.port())),
-            ("CLOAKROOM__SERVER__TLS__CERT", pem.to_owned()),
-            ("CLOAKROOM__SERVER__TLS__KEY", pem.to_owned()),
-        ];
-        let (replica, _) = app.replica(&variables.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
-        let shutdown = CancellationToken::new();
-        tokio::spawn(replica.serve(listener, None, shutdown.clone().cancelled_owned()));
-        let tls = connector(made.cert.der().clone());
-        Self { upstream, app, id, tls, secure, _running: shutdown.drop_guard(), _files: files }
+        let secure = Secure::start(&app).await;
+        Self { upstream, app, id, secure }
     }
 
     fn port(&self, version: Version) -> u16 {
         match version {
             Version::Http1 => url::Url::parse(&self.app.url).unwrap().port().unwrap(),
-            Version::Http2 => self.secure.port(),
+            Version::Http2 => self.secure.address.port(),
         }
     }
 
@@ -106,8 +80,7 @@ impl World {
     }
 
     pub(super) async fn connect_http2(&self) -> TlsStream<TcpStream> {
-        let stream = TcpStream::connect(self.secure).await.unwrap();
-        self.tls.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+        self.secure.connect(b"h2").await
     }
 
     /// A request as the upstream saw it, in lines. What every call has to carry is left out, and said if it is not there.
@@ -213,14 +186,4 @@ fn lines(start: &str, fields: Vec<String>, body: &[u8], is_whole: bool) -> Vec<S
 pub(super) fn problem(body: &[u8]) -> Option<&str> {
     let (_, rest) = str::from_utf8(body).ok()?.split_once("/bff/problems/")?;
     rest.split(['"', '<']).next()
-}
-
-fn connector(root: CertificateDer<'static>) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(root).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    TlsConnector::from(Arc::new(config))
 }
