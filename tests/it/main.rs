@@ -35,6 +35,7 @@ mod step_up;
 mod store_outage;
 mod stores;
 mod streams;
+mod traffic;
 mod transcript;
 mod upstream_tls;
 mod what_ends_what;
