@@ -7,6 +7,8 @@ const offline = '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLU
 
 const wire = ['wire.spec.mjs', 'streams.spec.mjs'];
 const frames = ['frontchannel.spec.mjs'];
+// Over HTTP/2, which browsers speak with TLS only.
+const sockets = ['websocket.spec.mjs'];
 
 export default defineConfig({
   testDir: '.',
@@ -22,7 +24,7 @@ export default defineConfig({
     trace: 'retain-on-failure',
   },
   projects: [
-    { name: 'demo', use: { worldName: 'demo' }, testIgnore: [...wire, ...frames] },
+    { name: 'demo', use: { worldName: 'demo' }, testIgnore: [...wire, ...frames, ...sockets] },
     { name: 'frontchannel', use: { worldName: 'frontchannel' }, testMatch: frames },
     { name: 'https', use: { worldName: 'https' }, testIgnore: [...wire, ...frames, 'look.spec.mjs', 'stepup.spec.mjs'] },
     { name: 'http', use: { worldName: 'http' }, testMatch: wire },

@@ -18,6 +18,7 @@ mod stores;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, clippy::unwrap_used, reason = "shared with tests that need no neighbours")]
 mod support;
+mod traffic;
 mod upstream;
 #[path = "../it/what_ends_what.rs"]
 #[expect(clippy::unwrap_used, reason = "shared with tests that need no neighbours")]

@@ -7,6 +7,7 @@
 //
 // The program is at localhost, the provider at 127.0.0.1: two sites.
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -95,6 +96,8 @@ async function startServe(name, start, started) {
     sessionCookie: tls ? '__Host-Http-cloakroom' : `cloakroom-${urlPort}`,
     // Every token the provider has given to the program.
     issued: () => events().filter(({ event }) => event === 'grant').flatMap(({ issued }) => Object.values(issued)),
+    // What the program has said since it was started last.
+    log: () => process.lines,
     // Ends the program and starts another one over the same store.
     async restart() {
       await process.stop();
@@ -143,9 +146,23 @@ async function startApi() {
     answer.writeHead(200, { 'content-type': 'application/json', ...caching });
     answer.end(JSON.stringify({ method: request.method, path: request.url, scheme: authorization.split(' ')[0], cookie }));
   });
+  server.on('upgrade', agree);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return server;
+}
+
+// A WebSocket that says "hello" and then sends every frame back as it would be without its mask (RFC 6455 §5.2); short ones only.
+function agree(request, socket) {
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  socket.write(Buffer.from('\x81\x05hello', 'latin1'));
+  socket.on('data', (frame) => {
+    const mask = frame.subarray(2, 6);
+    const payload = frame.subarray(6).map((byte, at) => byte ^ mask[at % 4]);
+    socket.write(Buffer.concat([Buffer.from([frame[0], payload.length]), payload]));
+  });
+  socket.on('error', () => {});
 }
 
 // Live sessions, from the file itself. Python is there wherever Node can be built, and its sqlite3 needs no package.

@@ -124,6 +124,7 @@ impl Client {
                 let uri = request.uri().clone();
                 request.headers_mut().insert("host", uri.authority().unwrap().as_str().parse().unwrap());
                 *request.uri_mut() = uri.path_and_query().unwrap().clone().into();
+                in_time(sender.ready()).await?;
                 in_time(sender.send_request(request)).await
             }
             Self::Http2(sender) => in_time(sender.send_request(request)).await,
