@@ -320,9 +320,9 @@ const HTTP1_FIELDS: usize = 100;
 /// Per connection; browsers open about a hundred at most.
 const HTTP2_STREAMS: u32 = 128;
 /// What one upload or WebSocket may send ahead of its reader, in bytes.
-const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+const HTTP2_STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all of a connection.
-const HTTP2_CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

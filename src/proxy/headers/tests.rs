@@ -239,7 +239,7 @@ fn what_acts_on_our_origin_stays_at_the_upstream() {
         ("keep-alive", "timeout=5"),
         ("transfer-encoding", "chunked"),
         ("upgrade", "h2c"),
-        ("trailer", "x"),
+        ("trailer", "set-cookie"),
         ("proxy-authenticate", "Basic"),
         ("set-cookie", "a=1"),
         ("access-control-allow-origin", "*"),
@@ -266,6 +266,79 @@ fn what_acts_on_our_origin_stays_at_the_upstream() {
         ("www-authenticate", "Bearer realm=\"x\", Basic realm=\"x\""),
     ] {
         assert_eq!(returned(&[(name, value)]), Vec::<String>::new(), "{name}: {value}");
+    }
+}
+
+#[test]
+fn trailers_do_not_speak_for_the_head() {
+    let passing = [
+        ("grpc-status", "0"),
+        ("grpc-message", "fine"),
+        ("x-checksum", "1"),
+        ("server-timing", "db;dur=5"),
+        ("content-digest", "sha-256=:x:"),
+        ("repr-digest", "sha-256=:x:"),
+        ("etag", "\"1\""),
+    ];
+    assert_eq!(lines(&trailing(headers(&passing)).unwrap()), lines(&headers(&passing)));
+    for name in [
+        "content-length",
+        "transfer-encoding",
+        "trailer",
+        "te",
+        "connection",
+        "upgrade",
+        "host",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "content-location",
+        "content-security-policy",
+        "authorization",
+        "www-authenticate",
+        "proxy-authenticate",
+        "authentication-info",
+        "set-cookie",
+        "cache-control",
+        "cdn-cache-control",
+        "surrogate-control",
+        "expires",
+        "age",
+        "date",
+        "vary",
+        "location",
+        "refresh",
+        "retry-after",
+        "clear-site-data",
+        "service-worker-allowed",
+        "strict-transport-security",
+        "access-control-allow-origin",
+        "x-accel-redirect",
+        "x-sendfile",
+        "x-content-type-options",
+        "x-frame-options",
+        "cross-origin-resource-policy",
+        "alt-svc",
+    ] {
+        assert_eq!(trailing(headers(&[(name, "x")])), None, "{name}");
+    }
+}
+
+#[test]
+fn trailers_are_announced_that_may_follow() {
+    for (said, announced) in [
+        (
+            &[("trailer", "grpc-status, Set-Cookie,X-A ,, no name, content-length")][..],
+            &["trailer: grpc-status, x-a"][..],
+        ),
+        (&[("trailer", "x-a"), ("trailer", "x-b")], &["trailer: x-a, x-b"]),
+        (&[("trailer", "x-a"), ("transfer-encoding", "chunked")], &["trailer: x-a"]),
+        (&[("trailer", "x-a"), ("content-length", "3")], &["content-length: 3"]),
+        (&[("trailer", "x-a"), ("connection", "trailer")], &[]),
+        (&[("trailer", "set-cookie")], &[]),
+        (&[("trailer", "")], &[]),
+    ] {
+        assert_eq!(returned(said), announced, "{said:?}");
     }
 }
 
