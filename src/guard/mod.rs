@@ -10,7 +10,7 @@
 //! 8. `respond::render` — errors of everything further in get a form
 //! 9. [`session`] — the browser's session within reach, without I/O
 //! 10. [`headers`] — on our own endpoints
-//! 10. [`csrf`] — called by each endpoint and route with its class; [`rate`] by those that count
+//! 11. [`csrf`] — called by each endpoint and route with its class; [`rate`] by those that count
 //!
 //! On the admin listener: [`authority`], and [`operator`] before what looks after everybody's sessions.
 
