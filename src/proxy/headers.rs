@@ -72,7 +72,7 @@ pub(super) fn returning(headers: &mut HeaderMap, route: &Route, own_cookies: &[S
 /// Whoever reads them may merge them into the head, long after it has acted on that. So what frames, authenticates, routes, caches or
 /// describes the body (RFC 9110 §6.5.1) is left out, and with it all that [`returning`] would have removed or changed.
 pub(super) fn trailing(mut trailers: HeaderMap) -> Option<HeaderMap> {
-    remove(&mut trailers, never_trails);
+    remove(&mut trailers, |name| never_trails(name.as_str()));
     (!trailers.is_empty()).then_some(trailers)
 }
 
