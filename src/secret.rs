@@ -4,6 +4,7 @@
 //! `#[serde(with = "crate::secret::exposed")]`, which is written only on types that are sealed before they rest.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
@@ -72,6 +73,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
+}
+
+/// Between three and five quarters of a pause, so that replicas do not come back together.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let [random] = random();
+    pause * 3 / 4 + pause / 2 * u32::from(random) / 255
 }
 
 /// 256 random bits as 43 characters of base64url.

@@ -56,7 +56,7 @@ impl Brakes {
         // Renewals that started together fail together, and count as one.
         if brake.wait(now).is_none() {
             brake.failures += 1;
-            brake.until = now + jittered(pause(brake.failures));
+            brake.until = now + secret::jittered(pause(brake.failures));
         }
         brake.until.since(now)
     }
@@ -87,12 +87,6 @@ fn forget_old(brakes: &mut HashMap<Braked, Brake>, now: Timestamp) {
 fn pause(failures: u32) -> Duration {
     let doubled = failures.saturating_sub(1).min(5);
     (SHORTEST * (1 << doubled)).min(LONGEST)
-}
-
-/// Between three and five quarters, so that replicas do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let [random] = secret::random();
-    pause * 3 / 4 + pause / 2 * u32::from(random) / 255
 }
 
 const SHORTEST: Duration = Duration::from_secs(1);
