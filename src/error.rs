@@ -128,6 +128,9 @@ pub enum Error {
     /// The upstream is too slow.
     #[error("the upstream is too slow")]
     UpstreamTimeout,
+    /// All connections to the upstream that may be open are in use.
+    #[error("all connections to the upstream are in use")]
+    UpstreamBusy,
     /// The store cannot be asked.
     #[error("the store is unavailable")]
     Unavailable(#[source] Option<store::Error>),
@@ -202,6 +205,7 @@ impl Error {
             Self::SelectionInvalid { .. } => &facts::SELECTION_INVALID,
             Self::UpstreamUnavailable { .. } => &facts::UPSTREAM_UNAVAILABLE,
             Self::UpstreamTimeout => &facts::UPSTREAM_TIMEOUT,
+            Self::UpstreamBusy => &facts::UPSTREAM_BUSY,
             Self::Unavailable(_) => &facts::UNAVAILABLE,
             Self::Internal(_) => &facts::INTERNAL,
             Self::LogoutRequestInvalid(_) => &facts::LOGOUT_REQUEST_INVALID,
@@ -227,6 +231,7 @@ impl Error {
             // A store that is back is noticed within a second.
             Self::Unavailable(_) => Some(2),
             Self::TooBusy => Some(1),
+            Self::UpstreamBusy => Some(whole_seconds(SOON)),
             _ => None,
         }
     }
@@ -237,6 +242,7 @@ impl Error {
             Self::HeadersTooLarge => Some(Limit::Headers),
             Self::TooManyHeaders => Some(Limit::HeaderCount),
             Self::TooBusy => Some(Limit::InFlight),
+            Self::UpstreamBusy => Some(Limit::UpstreamConnections),
             Self::BodyTooLarge => Some(Limit::Body),
             Self::RequestInterrupted => Some(Limit::IdleTimeout),
             Self::UpstreamTimeout => Some(Limit::Timeout),
@@ -295,6 +301,7 @@ impl From<proxy::Error> for Error {
             proxy::Error::RequestInterrupted => Self::RequestInterrupted,
             proxy::Error::UpstreamUnavailable { cause } => Self::UpstreamUnavailable { cause },
             proxy::Error::UpstreamTimeout => Self::UpstreamTimeout,
+            proxy::Error::UpstreamBusy => Self::UpstreamBusy,
         }
     }
 }

@@ -28,7 +28,7 @@ enum Kind {
 }
 
 /// Every metric there is.
-pub(crate) const ALL: [&Metric; 14] = [
+pub(crate) const ALL: [&Metric; 20] = [
     &REQUESTS,
     &LOGINS,
     &LOGOUTS,
@@ -43,6 +43,12 @@ pub(crate) const ALL: [&Metric; 14] = [
     &STORE_UNAVAILABLE,
     &STORE_BREAKER_OPEN,
     &STORE_BREAKER_OPENINGS,
+    &UPSTREAM_FAILURES,
+    &UPSTREAM_REPEATS,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_ADDRESSES_AVOIDED,
+    &UPSTREAM_BREAKER_OPEN,
+    &UPSTREAM_BREAKER_OPENINGS,
 ];
 
 const REQUESTS: Metric = Metric {
@@ -129,18 +135,59 @@ const STORE_BREAKER_OPENINGS: Metric = Metric {
     labels: &[],
     help: "Outages of the store that kept calls off it",
 };
+const UPSTREAM_FAILURES: Metric = Metric {
+    name: "cloakroom_upstream_failures_total",
+    kind: Kind::Counter,
+    labels: &["upstream", "reason"],
+    help: "Connections and calls to an upstream that failed, or were not begun",
+};
+const UPSTREAM_REPEATS: Metric = Metric {
+    name: "cloakroom_upstream_repeats_total",
+    kind: Kind::Counter,
+    labels: &["upstream"],
+    help: "Requests sent once more because their connection broke off before the answer",
+};
+const UPSTREAM_CONNECTIONS: Metric = Metric {
+    name: "cloakroom_upstream_connections",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+    help: "Connections to an upstream, idle ones included",
+};
+const UPSTREAM_ADDRESSES_AVOIDED: Metric = Metric {
+    name: "cloakroom_upstream_addresses_avoided",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+    help: "Addresses of an upstream that calls are kept off because they failed",
+};
+const UPSTREAM_BREAKER_OPEN: Metric = Metric {
+    name: "cloakroom_upstream_breaker_open",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+    help: "1 while calls are kept off an upstream that does not answer, else 0",
+};
+const UPSTREAM_BREAKER_OPENINGS: Metric = Metric {
+    name: "cloakroom_upstream_breaker_openings_total",
+    kind: Kind::Counter,
+    labels: &["upstream"],
+    help: "Outages of an upstream that kept calls off it",
+};
 
 impl Metric {
     /// The handle for these values of its labels. Finding it hashes strings: whoever counts often keeps it.
     fn counter(&self, values: &[&str]) -> Counter {
-        debug_assert_eq!((self.kind, self.labels.len()), (Kind::Counter, values.len()), "{}", self.name);
-        let labels = self.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned()));
-        metrics::counter!(self.name, labels.collect::<Vec<_>>())
+        debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        metrics::counter!(self.name, self.labels(values))
     }
 
-    fn gauge(&self) -> Gauge {
-        debug_assert_eq!((self.kind, self.labels.len()), (Kind::Gauge, 0), "{}", self.name);
-        metrics::gauge!(self.name)
+    /// The same for what goes up and down.
+    fn gauge(&self, values: &[&str]) -> Gauge {
+        debug_assert_eq!(self.kind, Kind::Gauge, "{}", self.name);
+        metrics::gauge!(self.name, self.labels(values))
+    }
+
+    fn labels(&self, values: &[&str]) -> Vec<Label> {
+        debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
+        self.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned())).collect()
     }
 }
 
@@ -214,7 +261,7 @@ pub(crate) struct Connections(Gauge);
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self(CONNECTIONS.gauge())
+        Self(CONNECTIONS.gauge(&[]))
     }
 
     pub(crate) fn came(&self) {
@@ -234,7 +281,7 @@ impl fmt::Debug for Connections {
 
 /// Notes how many requests are being answered.
 pub(crate) fn requests_in_flight(how_many: usize) {
-    REQUESTS_IN_FLIGHT.gauge().set(u32::try_from(how_many).unwrap_or(u32::MAX));
+    REQUESTS_IN_FLIGHT.gauge(&[]).set(u32::try_from(how_many).unwrap_or(u32::MAX));
 }
 
 /// Counts sessions that ended.
@@ -335,7 +382,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new() -> Self {
         let (unavailable, openings) = (STORE_UNAVAILABLE.counter(&[]), STORE_BREAKER_OPENINGS.counter(&[]));
-        let open = STORE_BREAKER_OPEN.gauge();
+        let open = STORE_BREAKER_OPEN.gauge(&[]);
         open.set(0.0);
         Self { unavailable, open, openings }
     }
@@ -360,6 +407,98 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Store")
+    }
+}
+
+/// Why a call to an upstream, or one of its connections, failed or was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamFailure {
+    /// There is no connection to an address.
+    Connect,
+    /// A new connection broke off before the answer's head.
+    Broken,
+    /// The answer's head did not come in time.
+    Late,
+    /// The call was not begun: the upstream is known to be down.
+    Down,
+    /// The call was not begun: no connection was free.
+    Busy,
+}
+
+/// Counts what becomes of calls to one upstream.
+pub(crate) struct Upstream {
+    failures: [Counter; 5],
+    repeats: Counter,
+    connections: Gauge,
+    avoided: Gauge,
+    open: Gauge,
+    openings: Counter,
+}
+
+impl Upstream {
+    /// By its origin. What several have in common is added up.
+    pub(crate) fn of(origin: &str) -> Self {
+        let gauge = |metric: &Metric| {
+            let gauge = metric.gauge(&[origin]);
+            gauge.increment(0.0);
+            gauge
+        };
+        Self {
+            failures: ["connect", "broken", "late", "down", "busy"]
+                .map(|reason| UPSTREAM_FAILURES.counter(&[origin, reason])),
+            repeats: UPSTREAM_REPEATS.counter(&[origin]),
+            connections: gauge(&UPSTREAM_CONNECTIONS),
+            avoided: gauge(&UPSTREAM_ADDRESSES_AVOIDED),
+            open: gauge(&UPSTREAM_BREAKER_OPEN),
+            openings: UPSTREAM_BREAKER_OPENINGS.counter(&[origin]),
+        }
+    }
+
+    /// Counts a failure.
+    pub(crate) fn failed(&self, failure: UpstreamFailure) {
+        self.failures[failure as usize].increment(1);
+    }
+
+    /// Counts a request that is sent once more.
+    pub(crate) fn repeated(&self) {
+        self.repeats.increment(1);
+    }
+
+    /// Notes a connection more.
+    pub(crate) fn opened(&self) {
+        self.connections.increment(1.0);
+    }
+
+    /// Notes a connection less.
+    pub(crate) fn closed(&self) {
+        self.connections.decrement(1.0);
+    }
+
+    /// Notes that calls are kept off an address from now on.
+    pub(crate) fn avoided(&self) {
+        self.avoided.increment(1.0);
+    }
+
+    /// Notes that they are not any more.
+    pub(crate) fn readmitted(&self) {
+        self.avoided.decrement(1.0);
+    }
+
+    /// Notes that calls are kept off the upstream from now on.
+    pub(crate) fn down(&self) {
+        self.open.increment(1.0);
+        self.openings.increment(1);
+    }
+
+    /// Notes that calls reach the upstream again.
+    pub(crate) fn up(&self) {
+        self.open.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upstream")
     }
 }
 

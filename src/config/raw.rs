@@ -85,7 +85,8 @@ section! {
 section! {
     /// `[[frontends.NAME.routes]]`
     Route {
-        path: Leaf, upstream: Leaf, upstream_tls: Option<UpstreamTls>, http_version: Leaf, methods: Leaf, token: Leaf, session: Leaf, min_acr: Leaf, max_auth_age: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
+        path: Leaf, upstream: Leaf, addresses: Leaf, max_connections: Leaf, upstream_tls: Option<UpstreamTls>, http_version: Leaf,
+        methods: Leaf, token: Leaf, session: Leaf, min_acr: Leaf, max_auth_age: Leaf, csrf: Leaf, csrf_reason: Leaf, documents: Leaf,
         shared_cache: Leaf, forward_cookies: Leaf, response_cookies: Leaf, timeout: Leaf, idle_timeout: Leaf, max_body: Leaf,
     }
 }

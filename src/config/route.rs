@@ -1,8 +1,10 @@
 //! `[[frontends.NAME.routes]]`: the allow-list of API calls.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::Method;
+use http::uri::Authority;
 use url::Url;
 
 use super::frontend::is_below;
@@ -11,7 +13,7 @@ use super::reader::{Section, duplicates};
 use super::upstream;
 use super::values::{is_cleartext, plain_path, plain_url, quoted, shown};
 use crate::frontend;
-use crate::proxy::{CsrfPolicy, RouteOptions};
+use crate::proxy::{CsrfPolicy, MAX_CONNECTIONS, RouteOptions, is_host_and_port};
 use crate::tokens::TokenPolicy;
 
 pub(super) fn read_all(raw: &[raw::Route], frontend: &Section<'_>, cookie_name: &str) -> Vec<RouteOptions> {
@@ -42,6 +44,8 @@ fn read(raw: &raw::Route, at: &Section<'_>, cookie_name: &str) -> RouteOptions {
         upstream_tls: upstream::tls(raw, &upstream, at),
         http_version: upstream::http_version(raw, at),
         upstream,
+        addresses: addresses(&raw.addresses, at),
+        max_connections: max_connections(&raw.max_connections, at),
         methods: methods(&raw.methods, at),
         token,
         session_required,
@@ -130,6 +134,31 @@ fn acr(text: &str) -> Result<String, String> {
     if is_one { Ok(text.to_owned()) } else { Err(format!("{} is not one acr", shown(text))) }
 }
 
+fn addresses(leaf: &Leaf, at: &Section<'_>) -> Vec<Authority> {
+    let addresses = at.list("addresses", leaf, address);
+    if addresses.as_ref().is_some_and(Vec::is_empty) {
+        at.complain("addresses", "names no address at all; leave it out to connect to the host of upstream");
+    }
+    let addresses = addresses.unwrap_or_default();
+    for address in duplicates(addresses.iter().map(|address| address.as_str().to_ascii_lowercase())) {
+        at.complain("addresses", format!("\"{address}\" is there twice"));
+    }
+    addresses
+}
+
+fn address(text: &str) -> Result<Authority, String> {
+    let address = text.parse().ok().filter(is_host_and_port);
+    address.ok_or_else(|| format!("{} is not host and port, as in \"10.0.0.5:8443\"", shown(text)))
+}
+
+fn max_connections(leaf: &Leaf, at: &Section<'_>) -> NonZeroU32 {
+    let number = at.number("max_connections", leaf);
+    if number == Some(0) {
+        at.complain("max_connections", "no call could be made; leave it out for the default");
+    }
+    number.and_then(NonZeroU32::new).unwrap_or(MAX_CONNECTIONS)
+}
+
 fn methods(leaf: &Leaf, at: &Section<'_>) -> Vec<Method> {
     let methods = at.list("methods", leaf, method);
     if methods.as_ref().is_some_and(Vec::is_empty) {
@@ -193,7 +222,7 @@ fn is_ours(name: &str, cookie_name: &str) -> bool {
 }
 
 fn note_weak(options: &RouteOptions, at: &Section<'_>) {
-    if options.token != TokenPolicy::None && is_cleartext(&options.upstream) {
+    if options.token != TokenPolicy::None && can_be_read_on_the_way(options) {
         at.weaken("upstream", format!("access tokens go to {} in cleartext; use https", origin(&options.upstream)));
     }
     if options.shared_cache {
@@ -210,6 +239,17 @@ fn note_weak(options: &RouteOptions, at: &Section<'_>) {
                 "pages of this API run as our origin and may call everything the app may; leave it out",
             );
         }
+    }
+}
+
+fn can_be_read_on_the_way(options: &RouteOptions) -> bool {
+    let RouteOptions { upstream, addresses, .. } = options;
+    let is_elsewhere =
+        |address: &Authority| Url::parse(&format!("http://{address}/")).is_ok_and(|url| is_cleartext(&url));
+    if addresses.is_empty() {
+        is_cleartext(upstream)
+    } else {
+        upstream.scheme() == "http" && addresses.iter().any(is_elsewhere)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::Method;
+use http::uri::Authority;
 
 use super::values::{show_duration, shown};
 use super::{Config, Server, Store};
@@ -122,7 +123,11 @@ fn show_route(route: &RouteOptions) -> String {
     let age = route.max_auth_age.iter().map(|age| format!(", authenticated within {}", show_duration(*age)));
     let login: String = acr.chain(age).collect();
     let csrf = if route.csrf == CsrfPolicy::Header { "" } else { ", no header needed" };
-    format!("{methods}{} → {} ({token}{login}{csrf})", route.path, route.upstream)
+    let addresses = match route.addresses.as_slice() {
+        [] => String::new(),
+        addresses => format!(" at {}", addresses.iter().map(Authority::as_str).collect::<Vec<_>>().join(", ")),
+    };
+    format!("{methods}{} → {}{addresses} ({token}{login}{csrf})", route.path, route.upstream)
 }
 
 const WIDTH: usize = 20;

@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 /// Every slug there is, for `/bff/problems/{slug}`.
-pub(crate) const ALL: [&Facts; 34] = [
+pub(crate) const ALL: [&Facts; 35] = [
     &NOT_AUTHENTICATED,
     &SESSION_EXPIRED,
     &CSRF_HEADER_MISSING,
@@ -52,6 +52,7 @@ pub(crate) const ALL: [&Facts; 34] = [
     &HEADERS_TOO_LARGE,
     &TRANSFER_CODING_UNKNOWN,
     &TOO_BUSY,
+    &UPSTREAM_BUSY,
 ];
 
 pub(super) const NOT_AUTHENTICATED: Facts = Facts {
@@ -260,6 +261,14 @@ pub(super) const UPSTREAM_TIMEOUT: Facts = Facts {
     title: "The API took too long",
     happened: "The service behind this route did not answer in time. It may still have done what was asked.",
     remedy: "See whether it did before trying again.",
+    level: Level::WARN,
+};
+pub(super) const UPSTREAM_BUSY: Facts = Facts {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    slug: "upstream-busy",
+    title: "The API is busy",
+    happened: "The service behind this route has more to do than it can take. Nothing was done.",
+    remedy: "Try again in a moment.",
     level: Level::WARN,
 };
 pub(super) const UNAVAILABLE: Facts = Facts {

@@ -11,6 +11,8 @@ pub(crate) enum Limit {
     InFlight,
     /// `server.max_connections`: once each time that no more are accepted.
     Connections,
+    /// A route's `max_connections`.
+    UpstreamConnections,
     /// `server.login_rate`.
     LoginRate,
     /// How often one client may ask for the front-channel logout.
@@ -28,11 +30,12 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Headers,
         Self::HeaderCount,
         Self::InFlight,
         Self::Connections,
+        Self::UpstreamConnections,
         Self::LoginRate,
         Self::FrontchannelLogoutRate,
         Self::HeadTimeout,
@@ -48,6 +51,7 @@ impl Limit {
             Self::HeaderCount => "max_header_count",
             Self::InFlight => "max_in_flight",
             Self::Connections => "max_connections",
+            Self::UpstreamConnections => "upstream_max_connections",
             Self::LoginRate => "login_rate",
             Self::FrontchannelLogoutRate => "frontchannel_logout_rate",
             Self::HeadTimeout => "head_timeout",

@@ -29,6 +29,12 @@ fn scraped() -> String {
         let store = Store::new();
         store.unavailable();
         store.opened();
+        let upstream = Upstream::of("https://orders.internal");
+        upstream.failed(UpstreamFailure::Busy);
+        upstream.repeated();
+        upstream.opened();
+        upstream.avoided();
+        upstream.down();
     });
     recorder.handle().render()
 }
@@ -66,7 +72,7 @@ fn every_metric_is_described() {
 
 #[test]
 fn no_label_tells_who() {
-    let known = ["frontend", "limit", "outcome", "reason", "status"];
+    let known = ["frontend", "limit", "outcome", "reason", "status", "upstream"];
     assert!(ALL.iter().flat_map(|metric| metric.labels).all(|label| known.contains(label)));
 }
 

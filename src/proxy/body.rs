@@ -191,6 +191,14 @@ impl RequestBody {
         };
         Some((Self::Streamed(Box::new(streamed)), Some(upload)))
     }
+
+    /// How far it has come; none if there is no body.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Streamed(streamed) => Some(streamed.upload.clone()),
+        }
+    }
 }
 
 impl Body for RequestBody {

@@ -3,12 +3,25 @@
 //! Each origin has its own ([`Origin`]). An HTTP/1.1 connection belongs to one call at a time, which drives it (`link`): handing
 //! request and answer over to a task for each connection, as pooled clients do, costs more than everything else a call does here.
 //! HTTP/2 connections are shared, so they have tasks.
+//!
+//! `pools` holds what is open, to which addresses, and `queue` who waits for it; `health` says what is avoided; `outline` remembers
+//! what may be sent again.
 
 mod answer;
+mod backoff;
 mod connect;
+mod health;
+mod lent;
 mod link;
+mod once;
 mod opening;
 mod origin;
+mod outline;
+mod pools;
+mod queue;
+mod shared;
+mod socket;
+mod stage;
 mod target;
 mod tcp;
 mod trust;
@@ -22,6 +35,7 @@ use rustls::ClientConfig;
 
 pub(crate) use self::answer::Answer;
 pub(super) use self::origin::{CallError, Origin, Versions};
+pub(super) use self::stage::Stage;
 pub(super) use self::target::Target;
 pub use self::target::{ClientCertificate, HttpVersion, UpstreamTls};
 pub(super) use self::trust::TlsError;

@@ -39,17 +39,25 @@ pub(crate) enum Error {
     /// The answer's head did not come in time.
     #[error("the upstream did not answer in time")]
     UpstreamTimeout,
+    /// There was no connection free, and none became free in time; nothing was sent.
+    #[error("all connections to the upstream are in use")]
+    UpstreamBusy,
 }
 
 impl Error {
     /// Keeps the texts of a failed call. hyper's errors say where it broke, never what was in the messages.
     pub(super) fn unavailable(error: &(dyn StdError + 'static)) -> Self {
-        let mut cause = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            let _ = write!(cause, ": {error}");
-            source = error.source();
-        }
-        Self::UpstreamUnavailable { cause }
+        Self::UpstreamUnavailable { cause: texts(error) }
     }
+}
+
+/// The texts of an error and its sources.
+pub(super) fn texts(error: &(dyn StdError + 'static)) -> String {
+    let mut texts = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(texts, ": {error}");
+        source = error.source();
+    }
+    texts
 }

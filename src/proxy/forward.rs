@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::body::{self, Keep, Phase, RequestBody, ResponseBody, Upload};
 use super::challenge::{self, Refusal};
-use super::client::{Answer, CallError, Versions};
+use super::client::{Answer, CallError, Stage, Versions};
 use super::error::Error;
 use super::hops::ClientHops;
 use super::replay::{Again, Forwarded, Head, Refused};
@@ -46,7 +46,7 @@ pub(crate) struct ForwardContext<'a> {
 ///
 /// # Errors
 /// Before anything is sent: `MethodNotAllowed` (CONNECT, TRACE), `WorkerScriptRefused`, `PathRejected`, `BodyTooLarge` (declared).
-/// Afterwards: `BodyTooLarge` (streamed), `RequestInterrupted`, `UpstreamUnavailable`, `UpstreamTimeout`. What breaks after the
+/// Afterwards: `BodyTooLarge` (streamed), `RequestInterrupted`, `UpstreamUnavailable`, `UpstreamTimeout`, `UpstreamBusy`. What breaks after the
 /// answer's head is an error of its body.
 pub(crate) async fn forward<'a, B>(
     route: &'a Route,
@@ -85,8 +85,9 @@ where
     let kept = (keep == Keep::UntilAnswered).then(|| Head::of(&outgoing));
     grant.attach(outgoing.headers_mut());
     let mut call = Call { route, context, asked: outgoing.uri().clone(), handshake };
-    let exchange = pin!(route.upstream.connections.call(outgoing, call.versions()));
-    let answer = head(exchange, upload.as_ref(), &route.options).await?;
+    let stage = Stage::new();
+    let exchange = pin!(route.upstream.connections.call(outgoing, call.versions(), &stage));
+    let answer = head(exchange, &stage, upload.as_ref(), route).await?;
     let answer = call.answered(answer)?;
     Ok(call.settled(answer, kept, upload.as_deref()))
 }
@@ -200,9 +201,11 @@ fn frame(request: &mut Request<RequestBody>, declares_length: bool) {
 /// the idle timeout.
 pub(super) async fn head(
     mut call: Pin<&mut impl Future<Output = Result<Response<Answer>, CallError>>>,
+    stage: &Stage,
     upload: Option<&Arc<Upload>>,
-    options: &RouteOptions,
+    route: &Route,
 ) -> Result<Response<Answer>, Error> {
+    let options = &route.options;
     let started = Instant::now();
     loop {
         let (phase, since) = upload.map_or((Phase::Sent, started), |upload| upload.phase());
@@ -218,7 +221,7 @@ pub(super) async fn head(
             Ok(Err(error)) => return Err(broken(phase_now.0, &error, options)),
             Err(_) if phase_now != (phase, since) => {}
             Err(_) if phase == Phase::AwaitingBrowser => return Err(Error::RequestInterrupted),
-            Err(_) => return Err(Error::UpstreamTimeout),
+            Err(_) => return Err(broken(phase, &route.upstream.connections.gave_up(stage), options)),
         }
     }
 }
@@ -227,7 +230,11 @@ fn broken(phase: Phase, error: &CallError, options: &RouteOptions) -> Error {
     match phase {
         Phase::TooLarge => Error::BodyTooLarge { limit: options.max_body },
         Phase::Interrupted => Error::RequestInterrupted,
-        Phase::Unsent | Phase::AwaitingBrowser | Phase::AwaitingUpstream | Phase::Sent => Error::unavailable(error),
+        Phase::Unsent | Phase::AwaitingBrowser | Phase::AwaitingUpstream | Phase::Sent => match error {
+            CallError::Busy => Error::UpstreamBusy,
+            CallError::Late => Error::UpstreamTimeout,
+            CallError::Connect(_) | CallError::Broken(_) | CallError::Down(_) => Error::unavailable(error),
+        },
     }
 }
 

@@ -37,6 +37,6 @@ pub(crate) use forward::{ForwardContext, forward};
 pub(crate) use headers::knows_the_coding;
 pub(crate) use hops::{ClientHops, Peer, Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 pub(crate) use replay::{Forwarded, Refused};
-pub(crate) use route::{FindError, Route, RouteTable, RouteTableError};
+pub(crate) use route::{FindError, MAX_CONNECTIONS, Route, RouteTable, RouteTableError};
 pub(crate) use upgrade::Upgrades;
-pub(crate) use upstream::UpstreamError;
+pub(crate) use upstream::{UpstreamError, is_host_and_port};

@@ -12,6 +12,7 @@ use http_body_util::Full;
 
 use super::body::{Keep, RequestBody, ResponseBody};
 use super::challenge::Refusal;
+use super::client::Stage;
 use super::error::Error;
 use super::forward::{Call, head};
 use crate::tokens::Grant;
@@ -79,8 +80,9 @@ impl Again<'_> {
         let mut request = self.head.request(body);
         *request.uri_mut() = self.call.asked.clone();
         grant.attach(request.headers_mut());
-        let exchange = pin!(route.upstream.connections.call(request, self.call.versions()));
-        let answer = head(exchange, upload.as_ref(), options).await?;
+        let stage = Stage::new();
+        let exchange = pin!(route.upstream.connections.call(request, self.call.versions(), &stage));
+        let answer = head(exchange, &stage, upload.as_ref(), route).await?;
         self.call.answered(answer)
     }
 }

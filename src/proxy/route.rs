@@ -1,7 +1,9 @@
 //! From a path to the API behind it: the allow-list of calls.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderValue, Method};
 use url::Url;
 
@@ -24,6 +26,11 @@ pub struct RouteOptions {
     pub upstream_tls: UpstreamTls,
     /// Which versions of HTTP are spoken there. A WebSocket needs HTTP/1.1.
     pub http_version: HttpVersion,
+    /// Hosts with ports: where connections go in place of the host of `upstream`, in turn. Empty: to that host.
+    pub addresses: Vec<Authority>,
+    /// How many connections may be open to the upstream at the same time. Routes share them if upstream, addresses and this are the
+    /// same.
+    pub max_connections: NonZeroU32,
     /// Allowed methods; empty means all.
     pub methods: Vec<Method>,
     /// Which token goes along.
@@ -58,6 +65,8 @@ impl RouteOptions {
             upstream,
             upstream_tls: UpstreamTls::default(),
             http_version: HttpVersion::Auto,
+            addresses: Vec::new(),
+            max_connections: MAX_CONNECTIONS,
             methods: Vec::new(),
             token: TokenPolicy::Required,
             session_required: false,
@@ -278,6 +287,9 @@ pub(crate) enum RouteTableError {
         reason: UpstreamError,
     },
 }
+
+/// Connections to one upstream. More than one of ordinary size wants, and fewer than a process may have files.
+pub(crate) const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(1024).expect("a constant");
 
 #[cfg(test)]
 mod tests {

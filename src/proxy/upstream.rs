@@ -41,6 +41,9 @@ pub(crate) enum UpstreamError {
     /// What its TLS needs.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An address without a port, or with more than host and port.
+    #[error("one of its addresses is not host and port")]
+    Address,
 }
 
 impl Upstream {
@@ -66,9 +69,18 @@ impl Upstream {
         SafePath::parse(url.path()).map_err(|PathRejected| UpstreamError::Path)?;
         let host = HeaderValue::try_from(&authority).map_err(|_| UpstreamError::NotHttp)?;
         let authority = Authority::try_from(authority).map_err(|_| UpstreamError::NotHttp)?;
-        let address = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
-        let address = address.build().map_err(|_| UpstreamError::NotHttp)?;
-        let target = Target { origin: address, tls: options.upstream_tls.clone(), http_version: options.http_version };
+        let origin = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
+        let origin = origin.build().map_err(|_| UpstreamError::NotHttp)?;
+        if !options.addresses.iter().all(is_host_and_port) {
+            return Err(UpstreamError::Address);
+        }
+        let target = Target {
+            origin,
+            addresses: options.addresses.clone(),
+            max_connections: options.max_connections,
+            tls: options.upstream_tls.clone(),
+            http_version: options.http_version,
+        };
         Ok(Self {
             connections: client.origin(target)?,
             host,
@@ -109,6 +121,11 @@ impl Upstream {
         parts.path_and_query = Some(PathAndQuery::try_from(target).map_err(|_| PathRejected)?);
         Uri::from_parts(parts).map_err(|_| PathRejected)
     }
+}
+
+/// Whether this says where TCP goes, and nothing else.
+pub(crate) fn is_host_and_port(address: &Authority) -> bool {
+    !address.host().is_empty() && address.port_u16().is_some_and(|port| port > 0) && !address.as_str().contains('@')
 }
 
 impl fmt::Debug for Upstream {

@@ -50,6 +50,7 @@ fn every_variant() -> Vec<Error> {
         Error::TooManyHeaders,
         Error::TransferCodingUnknown,
         Error::TooBusy,
+        Error::UpstreamBusy,
     ]
 }
 

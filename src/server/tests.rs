@@ -221,11 +221,32 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
     });
     let (upstream, root) = start_tls(router, limits()).await;
 
-    let client = proxy::Client::new(tls::client_config(Some(root.as_bytes())).unwrap(), DeniedAddresses::default());
     let url = format!("https://localhost:{}/v1", upstream.address.port()).parse().unwrap();
-    let table = proxy::RouteTable::new(vec![proxy::RouteOptions::new("/api", url)], &client).unwrap();
-    let hops =
-        proxy::ClientHops { client: upstream.address.ip(), proxies: Vec::new(), scheme: Scheme::Https, host: None };
+    let seen = call_upstream(proxy::RouteOptions::new("/api", url), &root).await.unwrap();
+    let expected = format!("HTTP/2.0 https://localhost:{0}/v1/x Some(\"localhost:{0}\")", upstream.address.port());
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn an_upstream_at_another_address_is_called_by_its_own_name() {
+    let router = Router::new().fallback(|request: Request<Body>| async move { request.uri().to_string() });
+    let (upstream, root) = start_tls(router, limits()).await;
+    let at_its_address = |url: &str| proxy::RouteOptions {
+        addresses: vec![upstream.address.to_string().parse().unwrap()],
+        ..proxy::RouteOptions::new("/api", url.parse().unwrap())
+    };
+    assert_eq!(call_upstream(at_its_address("https://localhost/v1"), &root).await.unwrap(), "https://localhost/v1/x");
+    let error = call_upstream(at_its_address("https://127.0.0.1/v1"), &root).await.unwrap_err();
+    let proxy::Error::UpstreamUnavailable { cause } = error else { panic!("{error}") };
+    assert!(cause.contains("certificate"), "{cause}");
+}
+
+/// What an upstream answers to a call of `/api/x`.
+async fn call_upstream(options: proxy::RouteOptions, root: &str) -> Result<String, proxy::Error> {
+    let client = proxy::Client::new(tls::client_config(Some(root.as_bytes())).unwrap(), DeniedAddresses::default());
+    let table = proxy::RouteTable::new(vec![options], &client).unwrap();
+    let nobody = std::net::Ipv4Addr::LOCALHOST.into();
+    let hops = proxy::ClientHops { client: nobody, proxies: Vec::new(), scheme: Scheme::Https, host: None };
     let context = proxy::ForwardContext {
         hops: &hops,
         csrf_header: &http::HeaderName::from_static("x-csrf"),
@@ -235,10 +256,9 @@ async fn an_upstream_is_called_over_http2_where_it_offers_it() {
     };
     let request = Request::get("/api/x").body(Body::empty()).unwrap();
     let route = table.find("/api/x", request.method()).unwrap();
-    let answer = proxy::forward(route, request, &Grant::None, &context).await.unwrap().into_answer();
+    let answer = proxy::forward(route, request, &Grant::None, &context).await?.into_answer();
     let seen = axum::body::to_bytes(Body::new(answer.into_body()), 1024).await.unwrap();
-    let expected = format!("HTTP/2.0 https://localhost:{0}/v1/x Some(\"localhost:{0}\")", upstream.address.port());
-    assert_eq!(String::from_utf8_lossy(&seen), expected);
+    Ok(String::from_utf8_lossy(&seen).into_owned())
 }
 
 #[tokio::test]

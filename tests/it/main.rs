@@ -38,4 +38,5 @@ mod streams;
 mod traffic;
 mod transcript;
 mod upstream_tls;
+mod upstreams;
 mod what_ends_what;

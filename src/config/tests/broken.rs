@@ -145,6 +145,8 @@ fn a_route_full_of_mistakes_shows_all_of_them() {
 [[frontends.shop.routes]]
 path = "api/"
 upstream = "https://user:hunter2@api.example.com/?key=1"
+addresses = ["10.0.0.5", "u@a:1", "http://a:1", ":80", "a:0", "a:1", "A:1", "[::1]:80"]
+max_connections = 0
 methods = ["get", "TRACE"]
 token = "client"
 session = "optional"
@@ -166,10 +168,17 @@ documents = true
 "#,
     );
     insta::assert_snapshot!(findings(&sources), @r#"
-    cloakroom: 19 problems in the configuration
+    cloakroom: 26 problems in the configuration
       frontends.shop.routes[0].csrf_reason          (cloakroom.toml) csrf = "origin" needs a reason, in one line: why can these calls not send the header?
       frontends.shop.routes[0].path                 (cloakroom.toml) "api/" does not start with "/"
       frontends.shop.routes[0].upstream             (cloakroom.toml) "https://***@api.example.com/?…" holds a user or password; write it without
+      frontends.shop.routes[0].addresses[0]         (cloakroom.toml) "10.0.0.5" is not host and port, as in "10.0.0.5:8443"
+      frontends.shop.routes[0].addresses[1]         (cloakroom.toml) "***@a:1" is not host and port, as in "10.0.0.5:8443"
+      frontends.shop.routes[0].addresses[2]         (cloakroom.toml) "http://a:1" is not host and port, as in "10.0.0.5:8443"
+      frontends.shop.routes[0].addresses[3]         (cloakroom.toml) ":80" is not host and port, as in "10.0.0.5:8443"
+      frontends.shop.routes[0].addresses[4]         (cloakroom.toml) "a:0" is not host and port, as in "10.0.0.5:8443"
+      frontends.shop.routes[0].addresses            (cloakroom.toml) "a:1" is there twice
+      frontends.shop.routes[0].max_connections      (cloakroom.toml) no call could be made; leave it out for the default
       frontends.shop.routes[0].methods[0]           (cloakroom.toml) "get" is not a method; did you mean "GET"?
       frontends.shop.routes[0].methods[1]           (cloakroom.toml) "TRACE" is never passed on
       frontends.shop.routes[0].methods              (cloakroom.toml) allows no method at all; leave it out to allow all

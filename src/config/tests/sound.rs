@@ -25,6 +25,7 @@ fn what_is_not_said_has_a_safe_default() {
     assert_eq!(route.max_body, 10 * 1024 * 1024);
     assert_eq!((&route.upstream_tls, route.http_version), (&UpstreamTls::default(), HttpVersion::Auto));
     assert!(config.server.denied_addresses.is_empty());
+    assert_eq!((route.addresses.as_slice(), route.max_connections.get()), (&[][..], 1024));
     assert!(config.weakened.is_empty());
 }
 
@@ -113,6 +114,7 @@ assets = { proxy = "http://localhost:5173" }
 [[frontends.shop.routes]]
 path = "/api"
 upstream = "http://api.internal/v1"
+addresses = ["127.0.0.1:8443", "api-2.internal:80"]
 methods = ["GET", "POST"]
 min_acr = "urn:loa:2"
 max_auth_age = "5m"
@@ -154,7 +156,7 @@ shared_cache = true
                         https://example.com/bff/logged-out as post-logout redirect URI
                         https://example.com/bff/backchannel-logout as back-channel logout URI, session required
       assets            http://localhost:5173/
-      route             GET,POST /api → http://api.internal/v1 (token required, acr urn:loa:2 or stronger, authenticated within 5m)
+      route             GET,POST /api → http://api.internal/v1 at 127.0.0.1:8443, api-2.internal:80 (token required, acr urn:loa:2 or stronger, authenticated within 5m)
       route             /pictures → http://localhost:9001/ (no token, session required, no header needed)
 
     weakened on purpose:
@@ -189,4 +191,18 @@ fn how_an_upstream_is_reached_is_said_by_its_route() {
     assert_eq!(route.http_version, HttpVersion::Http2);
     assert_eq!(config.server.denied_addresses.len(), 2);
     assert!(config.weakened.is_empty());
+}
+
+#[test]
+fn tokens_in_cleartext_are_told_by_where_they_go() {
+    for (upstream, addresses, told) in [
+        ("http://localhost:9000", "[\"10.0.0.5:80\"]", true),
+        ("http://orders.internal", "[\"127.0.0.1:80\", \"[::1]:80\"]", false),
+        ("http://orders.internal", "[\"127.0.0.1:80\", \"orders-2:80\"]", true),
+        ("https://orders.internal", "[\"10.0.0.5:80\"]", false),
+    ] {
+        let route = format!("routes = [{{ path = \"/a\", upstream = \"{upstream}\", addresses = {addresses} }}]");
+        let summary = load(&shop(&route)).summary().to_string();
+        assert_eq!(summary.contains("cleartext"), told, "{upstream} {addresses}: {summary}");
+    }
 }

@@ -1,15 +1,13 @@
 //! An upstream's answer as it streams in.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::link::Link;
-use super::origin::Origin;
+use super::lent::Lent;
 
 /// The body of an answer. Who reads it drives the connection that it comes by; dropped before the end, it closes that connection.
 #[derive(Debug)]
@@ -17,15 +15,6 @@ pub(crate) struct Answer {
     incoming: Incoming,
     /// None if a task drives the connection, or if nothing more comes by it.
     link: Option<Lent>,
-}
-
-/// A connection on loan from its origin.
-#[derive(Debug)]
-pub(super) struct Lent {
-    pub(super) link: Box<Link>,
-    pub(super) origin: Arc<Origin>,
-    /// Of the origin's connector when it was opened.
-    pub(super) generation: u64,
 }
 
 impl Answer {
@@ -97,13 +86,5 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
-    }
-}
-
-impl Lent {
-    fn give_back(mut self) {
-        if self.link.is_idle() {
-            self.origin.clone().take_back(self);
-        }
     }
 }

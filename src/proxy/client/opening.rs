@@ -1,58 +1,128 @@
-//! A connection that is opened once, however many calls wait for it.
+//! Calls on connections that are opened for them.
 
-use std::error::Error as StdError;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use hyper::client::conn::http2::SendRequest;
-use tokio::sync::watch;
+use http::{Request, Response};
 
-use super::origin::CallError;
+use super::answer::Answer;
+use super::connect::speaks_http2;
+use super::health::Failure;
+use super::lent::Lent;
+use super::link::Link;
+use super::once::Opened;
+use super::origin::{CallError, Next, Origin, Outcome, Ready, Versions, origin_form};
+use super::outline::Outline;
+use super::queue::{Place, Wish};
+use super::shared::{self, Sender, Shared};
+use super::socket::Socket;
+use super::stage::{At, Stage};
+use super::target::HttpVersion;
 use crate::proxy::body::RequestBody;
 
-/// The opening under way, if there is one. A task does it, so it goes on if the call that began it is given up.
-#[derive(Debug, Default)]
-pub(super) struct Opening(Weak<watch::Sender<Outcome>>);
-
-/// What a call waits for.
-pub(super) struct Opened(watch::Receiver<Outcome>);
-
-/// None until it is known.
-type Outcome = Option<Result<SendRequest<RequestBody>, Arc<dyn StdError + Send + Sync>>>;
-
-impl Opening {
-    /// Joins the opening under way, or begins with `open`.
-    pub(super) fn join<F>(&mut self, open: impl FnOnce() -> F) -> Opened
-    where
-        F: Future<Output = Result<SendRequest<RequestBody>, CallError>> + Send + 'static,
-    {
-        if let Some(under_way) = self.0.upgrade() {
-            return Opened(under_way.subscribe());
-        }
-        let (outcome, opened) = watch::channel(None);
-        let outcome = Arc::new(outcome);
-        self.0 = Arc::downgrade(&outcome);
-        let opening = open();
-        tokio::spawn(async move {
-            let opened = opening.await.map_err(|error| match error {
-                CallError::Connect(source) => source.into(),
-                CallError::Broken(error) => Arc::new(error) as Arc<_>,
-            });
-            outcome.send_replace(Some(opened));
-        });
-        Opened(opened)
+impl Origin {
+    /// Sends a request on a connection that is opened for it.
+    pub(super) async fn call_anew(
+        self: &Arc<Self>,
+        address: usize,
+        place: Place,
+        request: Box<Request<RequestBody>>,
+        stage: &Stage,
+    ) -> Outcome {
+        let outcome = match self.open(address, place, stage).await {
+            Ok(connection) => connection.send(request, stage).await,
+            Err(error) => return Outcome::Unreachable { address, error, request },
+        };
+        let Outcome::Unsent(request) = outcome else { return outcome };
+        let error = CallError::Connect("the connection was closed as soon as it was open".into());
+        self.failed(address, Failure::Connect, &error);
+        Outcome::Unreachable { address, error, request }
     }
-}
 
-impl Opened {
-    /// Waits for the connection.
-    ///
-    /// # Errors
-    /// `Connect`, the same for all who wait: nothing of theirs was sent.
-    pub(super) async fn wait(mut self) -> Result<SendRequest<RequestBody>, CallError> {
-        match self.0.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(Ok(sender))) => Ok(sender.clone()),
-            Ok(Some(Err(source))) => Err(CallError::Connect(Box::new(source.clone()))),
-            Ok(None) | Err(_) => Err(CallError::Connect("opening it was given up".into())),
+    async fn open(self: &Arc<Self>, address: usize, place: Place, stage: &Stage) -> Result<Ready, CallError> {
+        if self.target.http_version == HttpVersion::Http2 {
+            stage.reached(At::Connecting(address));
+            let sender = self.open_for_all(address, place).wait().await?;
+            return Ok(Ready::Shared(Shared { sender, origin: self.clone(), address, reused: false }));
         }
+        let (socket, generation) = self.connect(address, place, Versions::Any, stage).await?;
+        if speaks_http2(&self.target, socket.io()) {
+            let sender = self.begin(address, socket, generation).await?;
+            return Ok(Ready::Shared(Shared { sender, origin: self.clone(), address, reused: false }));
+        }
+        let link = Link::new(socket.listening()).await.map_err(|error| self.unusable(address, error))?;
+        Ok(Ready::Link(Lent { link: Box::new(link), origin: self.clone(), generation, address, reused: false }))
+    }
+
+    /// Calls that come at the same time to who speaks HTTP/2 only open one connection together.
+    fn open_for_all(self: &Arc<Self>, address: usize, place: Place) -> Opened {
+        // Dropped only after the lock, if another call was faster.
+        let mut place = Some(place);
+        self.pools().opening(address).join(|| {
+            let (origin, place) = (self.clone(), place.take());
+            async move {
+                let place = place.ok_or_else(|| CallError::Connect("there is no room for it".into()))?;
+                let (socket, generation) = origin.connect(address, place, Versions::Any, &Stage::new()).await?;
+                origin.begin(address, socket, generation).await
+            }
+        })
+    }
+
+    async fn begin(&self, address: usize, socket: Socket, generation: u64) -> Result<Sender, CallError> {
+        let sender = shared::begin(socket).await.map_err(|error| self.unusable(address, error))?;
+        self.pools().share(address, generation, &sender);
+        Ok(sender)
+    }
+
+    /// A connection for one call, which becomes another protocol.
+    pub(super) async fn upgrade(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+        stage: &Stage,
+    ) -> Result<Response<Answer>, CallError> {
+        let outline = Outline::of(&request);
+        *request.uri_mut() = origin_form(outline.target());
+        let mut failed = Vec::new();
+        let (address, socket) = loop {
+            // Who wishes for a new connection is given nothing else.
+            let Next::New(address, place) = self.next(Wish::New, &failed, stage).await? else { continue };
+            match self.connect(address, place, Versions::Http1, stage).await {
+                Ok((socket, _)) => break (address, socket),
+                Err(error) if failed.len() + 1 == self.target.width() => return Err(error),
+                Err(_) => failed.push(address),
+            }
+        };
+        let link = Link::new(socket).await.map_err(|error| self.unusable(address, error))?;
+        stage.reached(At::Sent(address));
+        match link.detach().send_request(request).await {
+            Ok(answer) => {
+                self.answered(address, false);
+                Ok(answer.map(Answer::shared))
+            }
+            Err(error) => {
+                self.broke(address, &outline, &error);
+                Err(CallError::Broken(error))
+            }
+        }
+    }
+
+    /// Opens a connection; with it comes the generation of the connector that did.
+    async fn connect(
+        &self,
+        address: usize,
+        place: Place,
+        versions: Versions,
+        stage: &Stage,
+    ) -> Result<(Socket, u64), CallError> {
+        stage.reached(At::Connecting(address));
+        let (connector, generation) = self.pools().connector();
+        let connected = connector.connect(&self.target, self.target.address(address), versions).await;
+        let io = connected.inspect_err(|error| self.failed(address, Failure::Connect, error))?;
+        Ok((Socket::new(io, place), generation))
+    }
+
+    fn unusable(&self, address: usize, error: hyper::Error) -> CallError {
+        let error = CallError::Connect(error.into());
+        self.failed(address, Failure::Connect, &error);
+        error
     }
 }

@@ -1,20 +1,22 @@
 //! The connections to one origin.
 
 use std::error::Error as StdError;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::Instant;
 
-use super::answer::{Answer, Lent};
-use super::connect::{Connector, Io, speaks_http2};
-use super::link::Link;
-use super::opening::Opening;
-use super::target::{HttpVersion, Target};
+use super::answer::Answer;
+use super::connect::Connector;
+use super::lent::Lent;
+use super::pools::{Choice, Idle, Pools};
+use super::queue::{Grant, Place, Wish};
+use super::shared::Shared;
+use super::stage::{At, Stage};
+use super::target::Target;
+use crate::metric;
 use crate::proxy::body::RequestBody;
 
 /// Which connections a call may use.
@@ -35,256 +37,251 @@ pub(crate) enum CallError {
     /// The connection broke off before the answer's head.
     #[error("the connection broke off")]
     Broken(#[source] hyper::Error),
+    /// Nothing has answered for a while; nothing was sent.
+    #[error("not asked again so soon after: {0}")]
+    Down(String),
+    /// All connections that may be open are in use, and enough calls wait for one; nothing was sent.
+    #[error("too many calls at the same time")]
+    Busy,
+    /// The answer's head did not come in time.
+    #[error("no answer in time")]
+    Late,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    target: Target,
-    state: Mutex<State>,
+    pub(super) target: Target,
+    /// Of each address, in a row. Written under the lock of `pools`.
+    pub(super) failures: Box<[AtomicU32]>,
+    pub(super) counts: metric::Upstream,
+    pools: Mutex<Pools>,
 }
 
-#[derive(Debug)]
-struct State {
-    connector: Connector,
-    /// Counts the connectors.
-    generation: u64,
-    /// HTTP/1.1 connections that nobody uses, the youngest last.
-    idle: Vec<Idle>,
-    /// A task removes idle ones that are too old.
-    swept: bool,
-    http2: Option<http2::SendRequest<RequestBody>>,
-    /// Of `http2`, where nothing else is spoken.
-    opening: Opening,
+/// What became of a request on one connection.
+pub(super) enum Outcome {
+    Answered(Response<Answer>),
+    /// Nothing of it has left.
+    Unsent(Box<Request<RequestBody>>),
+    Broken {
+        error: hyper::Error,
+        again: Option<Again>,
+    },
+    /// There is no connection to this address; nothing of it has left.
+    Unreachable {
+        address: usize,
+        error: CallError,
+        request: Box<Request<RequestBody>>,
+    },
 }
 
-#[derive(Debug)]
-struct Idle {
-    link: Box<Link>,
-    since: Instant,
+/// A request that may be sent once more.
+pub(super) struct Again {
+    pub(super) request: Box<Request<RequestBody>>,
+    pub(super) wish: Wish,
+}
+
+/// A connection for a call.
+pub(super) enum Ready {
+    Link(Lent),
+    Shared(Shared),
+}
+
+/// What a call goes on with.
+pub(super) enum Next {
+    Ready(Ready),
+    /// Room for a connection to this address.
+    New(usize, Place),
+}
+
+impl Ready {
+    pub(super) async fn send(self, request: Box<Request<RequestBody>>, stage: &Stage) -> Outcome {
+        match self {
+            Self::Link(lent) => lent.send(*request, stage).await,
+            Self::Shared(shared) => shared.send(request, stage).await,
+        }
+    }
 }
 
 impl Origin {
     pub(super) fn new(target: Target, connector: Connector) -> Self {
-        let (idle, opening) = (Vec::new(), Opening::default());
-        let state = State { connector, generation: 0, idle, swept: false, http2: None, opening };
-        Self { target, state: Mutex::new(state) }
+        let limit = usize::try_from(target.max_connections.get()).unwrap_or(usize::MAX);
+        Self {
+            failures: std::iter::repeat_with(AtomicU32::default).take(target.width()).collect(),
+            counts: metric::Upstream::of(&target.name()),
+            pools: Mutex::new(Pools::new(connector, target.width(), limit)),
+            target,
+        }
     }
 
     pub(super) fn exchange_connector(&self, connector: Connector) {
-        let mut state = self.state();
-        state.connector = connector;
-        state.generation += 1;
-        state.idle.clear();
-        state.http2 = None;
-        state.opening = Opening::default();
+        let left_behind = self.pools().exchange_connector(connector);
+        drop(left_behind);
     }
 
-    /// Sends a request, whose target has the origin in it. Dropping the future or the answer cancels the call.
+    /// Sends a request, whose target has the origin in it. Dropping the future or the answer cancels the call; `stage` tells how
+    /// far it has come.
     ///
     /// # Errors
-    /// See [`CallError`]. A request is sent on another connection only if nothing of it has left.
+    /// All of [`CallError`] but `Late`. A request is sent on another connection if nothing of it has left, and once if that does no
+    /// harm (`docs/decisions/0020-what-is-sent-again.md`).
     pub(crate) async fn call(
         self: &Arc<Self>,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         versions: Versions,
+        stage: &Stage,
     ) -> Result<Response<Answer>, CallError> {
         // What is rare is boxed: the future of every call is as large as the largest way through it.
         if versions == Versions::Http1 {
-            return Box::pin(self.upgrade(request)).await;
+            return Box::pin(self.upgrade(request, stage)).await;
         }
-        let shared = self.state().http2.clone();
-        if let Some(sender) = shared {
-            match Box::pin(self.call_http2(sender, request)).await {
-                Ok(answer) => return answer,
-                Err(unsent) => request = *unsent,
-            }
+        let outcome = match self.idle() {
+            Some(lent) => lent.send(request, stage).await,
+            None => Outcome::Unsent(Box::new(request)),
+        };
+        match outcome {
+            Outcome::Answered(answer) => Ok(answer),
+            outcome => Box::pin(self.go_on(outcome, stage)).await,
         }
-        let absolute = request.uri().clone();
-        *request.uri_mut() = origin_form(&absolute);
-        while let Some(lent) = self.idle() {
-            match lent.send(request).await {
-                Ok(answer) => return answer,
-                Err(unsent) => request = *unsent,
-            }
-        }
-        *request.uri_mut() = absolute;
-        Box::pin(self.call_anew(request)).await
     }
 
-    /// Sends a request on a connection that is opened for it.
-    async fn call_anew(self: &Arc<Self>, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
-        if self.target.http_version == HttpVersion::Http2 {
-            let sender = self.http2().await?;
-            let unsent = self.call_http2(sender, request).await;
-            return unsent.unwrap_or_else(|_| Err(closed()));
+    /// Goes on until there is an answer, or nothing more to try.
+    async fn go_on(self: &Arc<Self>, mut outcome: Outcome, stage: &Stage) -> Result<Response<Answer>, CallError> {
+        let (mut wish, mut failed, mut repeated) = (Wish::Any, Vec::new(), false);
+        loop {
+            let request = match outcome {
+                Outcome::Answered(answer) => return Ok(answer),
+                Outcome::Unsent(request) => request,
+                Outcome::Broken { again: Some(again), .. } if !repeated => {
+                    repeated = true;
+                    wish = again.wish;
+                    self.counts.repeated();
+                    again.request
+                }
+                Outcome::Broken { error, .. } => return Err(CallError::Broken(error)),
+                Outcome::Unreachable { address, error, request } => {
+                    failed.push(address);
+                    if failed.len() == self.target.width() {
+                        return Err(error);
+                    }
+                    request
+                }
+            };
+            outcome = match self.next(wish, &failed, stage).await? {
+                Next::Ready(connection) => connection.send(request, stage).await,
+                Next::New(address, place) => self.call_anew(address, place, request, stage).await,
+            };
         }
-        let (connector, generation) = self.connector();
-        let io = connector.connect(&self.target, None, Versions::Any).await?;
-        if speaks_http2(&self.target, &io) {
-            let sender = self.share(io, generation).await?;
-            let unsent = self.call_http2(sender, request).await;
-            return unsent.unwrap_or_else(|_| Err(closed()));
+    }
+
+    /// Finds a connection, or room for one; waits for that if need be.
+    pub(super) async fn next(self: &Arc<Self>, wish: Wish, failed: &[usize], stage: &Stage) -> Result<Next, CallError> {
+        loop {
+            let choice = self.pools().choose(wish, failed);
+            match choice.inspect_err(|error| self.refused(error))? {
+                Choice::Idle(address, idle, generation) => {
+                    if let Some(lent) = self.lend(address, idle, generation) {
+                        return Ok(Next::Ready(Ready::Link(lent)));
+                    }
+                }
+                Choice::Shared(address, sender) => {
+                    let shared = Shared { sender, origin: self.clone(), address, reused: true };
+                    return Ok(Next::Ready(Ready::Shared(shared)));
+                }
+                // What went wrong with it was counted, and is to be tried again, until the breaker says no.
+                Choice::Join(opened, address) => {
+                    stage.reached(At::Connecting(address));
+                    if let Ok(sender) = opened.wait().await {
+                        let shared = Shared { sender, origin: self.clone(), address, reused: false };
+                        return Ok(Next::Ready(Ready::Shared(shared)));
+                    }
+                }
+                Choice::Open(address) => return Ok(Next::New(address, self.place())),
+                Choice::Evict(idle) => drop(idle),
+                Choice::Wait(granted) => {
+                    stage.reached(At::Queue);
+                    match granted.await {
+                        Ok(Grant::Link(lent)) => return Ok(Next::Ready(Ready::Link(lent))),
+                        Ok(Grant::Place(place)) => return Ok(Next::New(self.pools().address(failed), place)),
+                        // Something has changed.
+                        Err(_) => {}
+                    }
+                }
+            }
         }
-        *request.uri_mut() = origin_form(request.uri());
-        let link = Box::new(Link::new(io).await.map_err(CallError::Broken)?);
-        let lent = Lent { link, origin: self.clone(), generation };
-        lent.send(request).await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Keeps a connection for the next call.
-    pub(super) fn take_back(self: Arc<Self>, lent: Lent) {
-        let mut state = self.state();
-        if lent.generation != state.generation {
-            return;
-        }
-        state.idle.push(Idle { link: lent.link, since: Instant::now() });
-        if !state.swept {
-            state.swept = true;
-            tokio::spawn(self.clone().sweep());
-        }
-    }
-
-    /// A connection for one call, which becomes another protocol.
-    async fn upgrade(&self, mut request: Request<RequestBody>) -> Result<Response<Answer>, CallError> {
-        *request.uri_mut() = origin_form(request.uri());
-        let io = self.connector().0.connect(&self.target, None, Versions::Http1).await?;
-        let link = Link::new(io).await.map_err(CallError::Broken)?;
-        let answer = link.detach().send_request(request).await;
-        answer.map(|answer| answer.map(Answer::shared)).map_err(CallError::Broken)
-    }
-
-    /// The request comes back if nothing of it was sent.
-    async fn call_http2(
-        &self,
-        mut sender: http2::SendRequest<RequestBody>,
-        request: Request<RequestBody>,
-    ) -> Result<Result<Response<Answer>, CallError>, Box<Request<RequestBody>>> {
-        if sender.ready().await.is_err() {
-            self.forget_http2();
-            return Err(Box::new(request));
-        }
-        match sender.try_send_request(request).await {
-            Ok(answer) => Ok(Ok(answer.map(Answer::shared))),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => {
-                    self.forget_http2();
-                    Err(Box::new(unsent))
-                }
-                None => Ok(Err(CallError::Broken(error.into_error()))),
-            },
+    pub(super) fn take_back(lent: Lent) {
+        let Lent { link, origin, generation, address, .. } = lent;
+        let mut pools = origin.pools();
+        let unwanted = pools.take_back(link, &origin, generation, address);
+        let is_swept = std::mem::replace(&mut pools.is_swept, true);
+        drop(pools);
+        drop(unwanted);
+        if !is_swept {
+            tokio::spawn(origin.sweep());
         }
     }
 
-    /// The connection to an upstream that speaks HTTP/2 only. Calls that find none wait for the same one.
-    async fn http2(self: &Arc<Self>) -> Result<http2::SendRequest<RequestBody>, CallError> {
-        let opened = {
-            let mut state = self.state();
-            if let Some(sender) = &state.http2 {
-                return Ok(sender.clone());
-            }
-            let (origin, connector, generation) = (self.clone(), state.connector.clone(), state.generation);
-            state.opening.join(|| async move {
-                let io = connector.connect(&origin.target, None, Versions::Any).await?;
-                origin.share(io, generation).await
-            })
-        };
-        opened.wait().await
-    }
-
-    async fn share(&self, io: Io, generation: u64) -> Result<http2::SendRequest<RequestBody>, CallError> {
-        let handshake = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_PING)
-            // Until the upstream says how many it takes: what is too much it would refuse (RFC 9113 §5.1.2).
-            .initial_max_send_streams(1)
-            .adaptive_window(true)
-            .handshake(io);
-        let (sender, connection) = handshake.await.map_err(CallError::Broken)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an upstream's connection broke off");
-            }
-        });
-        let mut state = self.state();
-        if generation == state.generation {
-            state.http2 = Some(sender.clone());
+    /// A place is free.
+    pub(super) fn vacate(&self, place: Place) {
+        let mut pools = self.pools();
+        if pools.vacate(place) {
+            self.counts.closed();
         }
-        Ok(sender)
     }
 
-    /// The youngest idle connection that is still open.
+    /// Room for a connection, which counts already.
+    fn place(self: &Arc<Self>) -> Place {
+        self.counts.opened();
+        Place::new(self)
+    }
+
+    /// An idle connection that is still open, if nothing is out of order.
     fn idle(self: &Arc<Self>) -> Option<Lent> {
         loop {
-            let (idle, generation) = {
-                let mut state = self.state();
-                (state.idle.pop()?, state.generation)
-            };
-            let Idle { mut link, since } = idle;
-            if since.elapsed() < IDLE && link.is_idle() {
-                return Some(Lent { link, origin: self.clone(), generation });
+            let (address, idle, generation) = self.pools().take_idle()?;
+            if let Some(lent) = self.lend(address, idle, generation) {
+                return Some(lent);
             }
         }
+    }
+
+    /// None if it is closed, or has been idle for so long that it may be closed at any moment.
+    fn lend(self: &Arc<Self>, address: usize, idle: Idle, generation: u64) -> Option<Lent> {
+        let Idle { mut link, since } = idle;
+        let is_good = since.elapsed() < IDLE && link.is_idle();
+        is_good.then(|| Lent { link, origin: self.clone(), generation, address, reused: true })
     }
 
     /// Closes what nobody used for long, until nothing is idle.
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(IDLE).await;
-            let mut state = self.state();
-            state.idle.retain(|idle| idle.since.elapsed() < IDLE);
-            if state.idle.is_empty() {
-                state.swept = false;
+            let mut pools = self.pools();
+            let stale = pools.remove_stale(IDLE);
+            let is_over = !pools.is_swept;
+            drop(pools);
+            drop(stale);
+            if is_over {
                 return;
             }
         }
     }
 
-    fn connector(&self) -> (Connector, u64) {
-        let state = self.state();
-        (state.connector.clone(), state.generation)
-    }
-
-    /// Unless another has taken its place.
-    fn forget_http2(&self) {
-        self.state().http2.take_if(|sender| sender.is_closed());
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lent {
-    /// The request comes back if nothing of it was sent.
-    async fn send(
-        mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Result<Response<Answer>, CallError>, Box<Request<RequestBody>>> {
-        match self.link.send(request).await {
-            Ok(answer) => Ok(Ok(answer.map(|incoming| Answer::by(self, incoming)))),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => Err(Box::new(unsent)),
-                None => Ok(Err(CallError::Broken(error.into_error()))),
-            },
-        }
+    pub(super) fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The target without its origin (RFC 9112 §3.2.1).
-fn origin_form(target: &Uri) -> Uri {
+pub(super) fn origin_form(target: &Uri) -> Uri {
     target.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
 }
 
-fn closed() -> CallError {
-    CallError::Connect("the connection was closed as soon as it was open".into())
-}
-
-/// Shorter than the keep-alive of common servers (Node closes after 5 s): a request that meets the close on its way is lost, and
-/// may not be sent twice.
+/// Shorter than the keep-alive of common servers (Node closes after 5 s): a request that meets the close on its way may be lost.
 const IDLE: Duration = Duration::from_secs(4);
-/// Finds dead HTTP/2 connections before a call waits on one.
-const HTTP2_PING: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

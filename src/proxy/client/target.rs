@@ -1,14 +1,20 @@
 //! What connections are opened to, and how.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use http::Uri;
+use http::uri::Authority;
 
 /// Calls to equal targets share their connections; everything that makes one connection differ from another is in here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::proxy) struct Target {
-    /// Scheme and authority, with the path `/`.
+    /// Scheme and authority, with the path `/`. Says whose certificate is expected.
     pub(in crate::proxy) origin: Uri,
+    /// Hosts with ports: where connections go in place of the host of `origin`. May be empty.
+    pub(in crate::proxy) addresses: Vec<Authority>,
+    /// How many connections may be open at the same time, to all addresses together.
+    pub(in crate::proxy) max_connections: NonZeroU32,
     /// Whom we trust there and who we are. Files by their names: their content may be exchanged.
     pub(in crate::proxy) tls: UpstreamTls,
     /// What is spoken.
@@ -53,6 +59,22 @@ impl Target {
     /// As upstreams are if nothing is said about them.
     #[cfg(test)]
     pub(in crate::proxy) fn new(origin: Uri) -> Self {
-        Self { origin, tls: UpstreamTls::default(), http_version: HttpVersion::Auto }
+        let (addresses, max_connections) = (Vec::new(), crate::proxy::MAX_CONNECTIONS);
+        Self { origin, addresses, max_connections, tls: UpstreamTls::default(), http_version: HttpVersion::Auto }
+    }
+
+    /// Its name in log and metrics.
+    pub(super) fn name(&self) -> String {
+        self.origin.to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// How many addresses there are to choose from.
+    pub(super) fn width(&self) -> usize {
+        self.addresses.len().max(1)
+    }
+
+    /// Where TCP goes, if not to the host of `origin`.
+    pub(super) fn address(&self, index: usize) -> Option<&Authority> {
+        self.addresses.get(index)
     }
 }

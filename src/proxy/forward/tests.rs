@@ -390,8 +390,9 @@ async fn settled(says: &'static str) -> (bool, bool, bool) {
     let (outgoing, upload) = outgoing(route, request, Keep::UntilAnswered, &context).unwrap();
     let (head_of_it, asked) = (Head::of(&outgoing), outgoing.uri().clone());
     let mut call = Call { route, context: &context, asked, handshake: None };
-    let exchange = pin!(route.upstream.connections.call(outgoing, Versions::Any));
-    let answer = head(exchange, upload.as_ref(), &route.options).await.unwrap();
+    let stage = Stage::new();
+    let exchange = pin!(route.upstream.connections.call(outgoing, Versions::Any, &stage));
+    let answer = head(exchange, &stage, upload.as_ref(), route).await.unwrap();
     let answer = call.answered(answer).unwrap();
     let upload = upload.unwrap();
     let before = kept(&upload);

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::proxy::body::RequestBody;
-use crate::proxy::client::{Client, ClientCertificate, UpstreamTls};
+use crate::proxy::client::{Client, ClientCertificate, Stage, UpstreamTls};
 use crate::tls;
 
 /// A root and what it has signed, in files.
@@ -179,7 +179,8 @@ fn denying(networks: &[&str]) -> Client {
 /// Makes a call to its end; answers which version it was made in.
 async fn call(client: &Client, target: Target, versions: Versions) -> Result<String, String> {
     let request = Request::get(target.origin.clone()).body(RequestBody::Empty).unwrap();
-    let answer = client.origin(target).unwrap().call(request, versions).await.map_err(|error| told(&error))?;
+    let answer =
+        client.origin(target).unwrap().call(request, versions, &Stage::new()).await.map_err(|error| told(&error))?;
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     Ok(String::from_utf8(body.to_vec()).unwrap())
 }

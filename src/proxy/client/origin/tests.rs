@@ -1,6 +1,9 @@
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use http::Method;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,27 +13,38 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::proxy::client::Client;
 
-/// An upstream whose connections are the test's.
+mod addresses;
+mod breaking;
+mod http2;
+mod places;
+
+/// A server whose connections are the test's.
 struct Upstream {
     address: SocketAddr,
     connections: mpsc::UnboundedReceiver<TcpStream>,
+    /// Stops accepting.
+    listening: JoinHandle<()>,
 }
 
 impl Upstream {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let (accepted, connections) = mpsc::unbounded_channel();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
+        let listening = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let _ = accepted.send(connection);
             }
         });
-        Self { address, connections }
+        Self { address, connections, listening }
     }
 
     fn origin(&self, client: &Client) -> Arc<Origin> {
-        client.origin(Target::new(format!("http://{}/", self.address).parse().unwrap())).unwrap()
+        client.origin(target(self.address)).unwrap()
     }
 
     async fn accepted(&mut self) -> TcpStream {
@@ -42,15 +56,49 @@ impl Upstream {
     }
 
     fn request(&self) -> Request<RequestBody> {
-        let target = format!("http://{}/v1/x?y", self.address);
-        Request::get(target).header("host", "api").body(RequestBody::Empty).unwrap()
+        request(Method::GET, self.address)
     }
 
     /// A call that is under way.
     fn calling(&self, origin: &Arc<Origin>) -> JoinHandle<Result<Bytes, CallError>> {
-        let (origin, request) = (origin.clone(), self.request());
-        tokio::spawn(async move { call(&origin, request).await })
+        calling(origin, self.request())
     }
+
+    /// Answers one call on a new connection, and leaves that idle.
+    async fn serve(&mut self, origin: &Arc<Origin>) -> TcpStream {
+        let served = self.calling(origin);
+        let mut connection = self.accepted().await;
+        answer(&mut connection, OK).await;
+        assert_eq!(served.await.unwrap().unwrap(), "ok");
+        connection
+    }
+}
+
+fn target(address: SocketAddr) -> Target {
+    let origin = format!("http://{address}/").parse().unwrap();
+    Target::new(origin)
+}
+
+/// Connections to these addresses in place of the name's.
+fn behind_a_name(addresses: &[SocketAddr]) -> Target {
+    let addresses = addresses.iter().map(|address| address.to_string().parse().unwrap()).collect();
+    let origin = "http://orders.invalid/".parse().unwrap();
+    Target { addresses, ..Target::new(origin) }
+}
+
+/// Where nobody listens.
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+fn request(method: Method, address: SocketAddr) -> Request<RequestBody> {
+    let target = format!("http://{address}/v1/x?y");
+    Request::builder().method(method).uri(target).header("host", "api").body(RequestBody::Empty).unwrap()
+}
+
+fn calling(origin: &Arc<Origin>, request: Request<RequestBody>) -> JoinHandle<Result<Bytes, CallError>> {
+    let origin = origin.clone();
+    tokio::spawn(async move { call(&origin, request).await })
 }
 
 /// Reads a request's head, and answers.
@@ -65,8 +113,19 @@ async fn answer(connection: &mut TcpStream, bytes: &str) -> String {
 
 /// Makes a call to its end.
 async fn call(origin: &Arc<Origin>, request: Request<RequestBody>) -> Result<Bytes, CallError> {
-    let answer = origin.call(request, Versions::Any).await?;
+    let answer = origin.call(request, Versions::Any, &Stage::new()).await?;
     Ok(answer.into_body().collect().await.map_err(CallError::Broken)?.to_bytes())
+}
+
+fn failures(origin: &Origin) -> Vec<u32> {
+    origin.failures.iter().map(|failures| failures.load(Ordering::Relaxed)).collect()
+}
+
+/// Lets time pass for those who look at it, and for nobody who waits.
+async fn later(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]
@@ -91,7 +150,7 @@ async fn an_answer_that_nobody_reads_on_closes_its_connection() {
     let origin = upstream.origin(&Client::for_tests());
     let begun = tokio::spawn({
         let (origin, request) = (origin.clone(), upstream.request());
-        async move { origin.call(request, Versions::Any).await }
+        async move { origin.call(request, Versions::Any, &Stage::new()).await }
     });
     let mut connection = upstream.accepted().await;
     answer(&mut connection, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
@@ -122,7 +181,7 @@ async fn a_connection_that_was_closed_while_nobody_used_it_costs_no_call() {
         drop(connection);
         // Until the system has told.
         while let Some(lent) = origin.idle() {
-            origin.clone().take_back(lent);
+            Origin::take_back(lent);
             tokio::task::yield_now().await;
         }
     }
@@ -152,8 +211,8 @@ async fn a_connection_that_cannot_be_had_is_told_from_one_that_breaks() {
     let broken = upstream.calling(&origin);
     answer(&mut upstream.accepted().await, "").await;
     assert!(matches!(broken.await.unwrap(), Err(CallError::Broken(_))));
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let origin = client.origin(Target::new(format!("http://{nobody}/").parse().unwrap())).unwrap();
+    let nobody = nobody().await;
+    let origin = client.origin(target(nobody)).unwrap();
     assert!(matches!(call(&origin, upstream.request()).await, Err(CallError::Connect(_))));
 }
 
