@@ -53,12 +53,22 @@ impl DeniedAddresses {
 
     fn denies(&self, address: IpAddr) -> bool {
         // What a system connects to when it is told `::ffff:a.b.c.d`, or no address at all.
-        let reached = match address.to_canonical() {
+        let reached = match carried(address) {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
             other => other,
         };
         self.0.iter().any(|network| network.contains(&reached) || network.contains(&address))
+    }
+}
+
+/// The IPv4 address that is reached by an IPv6 address: mapped, or through NAT64 (RFC 6052 §2.1) or 6to4 (RFC 3056 §2).
+fn carried(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address.to_canonical() else { return address.to_canonical() };
+    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into();
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => v4(high, low),
+        _ => address,
     }
 }
 

@@ -233,7 +233,9 @@ fn broken(phase: Phase, error: &CallError, options: &RouteOptions) -> Error {
         Phase::Unsent | Phase::AwaitingBrowser | Phase::AwaitingUpstream | Phase::Sent => match error {
             CallError::Busy => Error::UpstreamBusy,
             CallError::Late => Error::UpstreamTimeout,
-            CallError::Connect(_) | CallError::Broken(_) | CallError::Down(_) => Error::unavailable(error),
+            CallError::Connect(_) | CallError::Refused(_) | CallError::Broken(_) | CallError::Down(_) => {
+                Error::unavailable(error)
+            }
         },
     }
 }

@@ -288,8 +288,8 @@ pub(crate) enum RouteTableError {
     },
 }
 
-/// Connections to one upstream. More than one of ordinary size wants, and fewer than a process may have files.
-pub(crate) const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(1024).expect("a constant");
+/// Connections to one upstream: as many as there may be requests in flight, so that streams do not use up what calls need.
+pub(crate) const MAX_CONNECTIONS: NonZeroU32 = NonZeroU32::new(10_000).expect("a constant");
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,7 @@ fn what_is_not_said_has_a_safe_default() {
     assert_eq!(route.max_body, 10 * 1024 * 1024);
     assert_eq!((&route.upstream_tls, route.http_version), (&UpstreamTls::default(), HttpVersion::Auto));
     assert!(config.server.denied_addresses.is_empty());
-    assert_eq!((route.addresses.as_slice(), route.max_connections.get()), (&[][..], 1024));
+    assert_eq!((route.addresses.as_slice(), route.max_connections.get()), (&[][..], 10_000));
     assert!(config.weakened.is_empty());
 }
 

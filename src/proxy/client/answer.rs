@@ -1,6 +1,7 @@
 //! An upstream's answer as it streams in.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::lent::Lent;
+use super::shared::Call;
 
 /// The body of an answer. Who reads it drives the connection that it comes by; dropped before the end, it closes that connection.
 #[derive(Debug)]
@@ -15,17 +17,24 @@ pub(crate) struct Answer {
     incoming: Incoming,
     /// None if a task drives the connection, or if nothing more comes by it.
     link: Option<Lent>,
+    /// Counts as long as the answer is there, if others share the connection.
+    _call: Option<Arc<Call>>,
 }
 
 impl Answer {
     /// Comes by a connection that a task drives.
-    pub(super) fn shared(incoming: Incoming) -> Self {
-        Self { incoming, link: None }
+    pub(super) fn alone(incoming: Incoming) -> Self {
+        Self { incoming, link: None, _call: None }
+    }
+
+    /// Comes by a connection that a task drives for several.
+    pub(super) fn shared(incoming: Incoming, call: Arc<Call>) -> Self {
+        Self { incoming, link: None, _call: Some(call) }
     }
 
     /// Comes by this connection.
     pub(super) fn by(link: Lent, incoming: Incoming) -> Self {
-        let mut answer = Self { incoming, link: Some(link) };
+        let mut answer = Self { incoming, link: Some(link), _call: None };
         answer.settle();
         answer
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -20,7 +19,7 @@ use super::tcp;
 use crate::denied::{Denied, DeniedAddresses};
 
 /// An open connection: TCP, or TLS on it.
-pub(super) type Io = TokioIo<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Opens connections to targets with the same [`UpstreamTls`](super::target::UpstreamTls); a clone is the same.
 #[derive(Clone)]
@@ -37,9 +36,9 @@ pub(super) struct Connector {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    /// It takes longer than [`CONNECT_TIMEOUT`].
-    #[error("there is none after {} seconds", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
+    /// It takes too long.
+    #[error("there is none after {} seconds", .0.as_secs())]
+    Timeout(Duration),
     /// The host has no address.
     #[error("{host} cannot be looked up")]
     Lookup {
@@ -98,22 +97,30 @@ impl Connector {
         }
     }
 
-    /// Connects within [`CONNECT_TIMEOUT`], name lookup and TLS handshake included. TCP goes to `address` if there is one, else to the
+    /// Connects within [`CONNECT_TIMEOUT`], or [`ONE_OF_SEVERAL`] if there is another address to go to; name lookup and TLS handshake included. TCP goes to `address` if there is one, else to the
     /// target's own host; TLS is with the target either way.
     ///
     /// # Errors
-    /// `Connect`.
+    /// `Connect`; `Refused` if that says nothing about who was to be called.
     pub(super) async fn connect(
         &self,
         target: &Target,
         address: Option<&Authority>,
         versions: Versions,
-    ) -> Result<Io, CallError> {
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.open(target, address, versions)).await;
-        opened.unwrap_or(Err(ConnectError::Timeout)).map_err(|error| CallError::Connect(error.into()))
+    ) -> Result<Stream, CallError> {
+        let limit = if target.addresses.len() > 1 { ONE_OF_SEVERAL } else { CONNECT_TIMEOUT };
+        let opened = tokio::time::timeout(limit, self.open(target, address, versions)).await;
+        opened.unwrap_or(Err(ConnectError::Timeout(limit))).map_err(|error| {
+            if error.is_ours() { CallError::Refused(error.into()) } else { CallError::Connect(error.into()) }
+        })
     }
 
-    async fn open(&self, target: &Target, address: Option<&Authority>, versions: Versions) -> Result<Io, ConnectError> {
+    async fn open(
+        &self,
+        target: &Target,
+        address: Option<&Authority>,
+        versions: Versions,
+    ) -> Result<Stream, ConnectError> {
         let config = match (target.http_version, versions) {
             (HttpVersion::Http2, Versions::Http1) => return Err(ConnectError::NoUpgrade),
             (HttpVersion::Http2, Versions::Any) => &self.http2,
@@ -128,7 +135,7 @@ impl Connector {
         };
         let tcp = tcp::connect(called, port.unwrap_or(if is_tls { 443 } else { 80 }), &self.denied).await?;
         if !is_tls {
-            return Ok(TokioIo::new(Either::Left(tcp)));
+            return Ok(Either::Left(tcp));
         }
         let name = match &self.server_name {
             Some(name) => name.clone(),
@@ -137,11 +144,27 @@ impl Connector {
             }
         };
         let tls = TlsConnector::from(config.clone()).connect(name, tcp).await.map_err(ConnectError::Tls)?;
-        let io = TokioIo::new(Either::Right(Box::new(tls)));
+        let io = Either::Right(Box::new(tls));
         if target.http_version == HttpVersion::Http2 && !has_chosen_http2(&io) {
             return Err(ConnectError::NoHttp2);
         }
         Ok(io)
+    }
+}
+
+impl ConnectError {
+    /// Whether it comes from this side: a rule of ours, or a system that has nothing left.
+    fn is_ours(&self) -> bool {
+        use io::ErrorKind::{AddrNotAvailable, OutOfMemory, PermissionDenied};
+        match self {
+            Self::Denied { .. } | Self::ServerName { .. } | Self::NoUpgrade => true,
+            Self::Tcp { source, .. } | Self::Lookup { source, .. } => {
+                // No more files, in this process or at all; Rust has no kind for them.
+                matches!(source.kind(), AddrNotAvailable | OutOfMemory | PermissionDenied)
+                    || matches!(source.raw_os_error(), Some(23 | 24))
+            }
+            Self::Timeout(_) | Self::Tls(_) | Self::NoHttp2 => false,
+        }
     }
 }
 
@@ -153,12 +176,12 @@ impl fmt::Debug for Connector {
 }
 
 /// Whether HTTP/2 is spoken on a connection to this target.
-pub(super) fn speaks_http2(target: &Target, io: &Io) -> bool {
+pub(super) fn speaks_http2(target: &Target, io: &Stream) -> bool {
     target.http_version == HttpVersion::Http2 || has_chosen_http2(io)
 }
 
-fn has_chosen_http2(io: &Io) -> bool {
-    match io.inner() {
+fn has_chosen_http2(io: &Stream) -> bool {
+    match io {
         Either::Left(_) => false,
         Either::Right(tls) => tls.get_ref().1.alpn_protocol() == Some(HTTP2),
     }
@@ -174,6 +197,8 @@ const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 /// A connection that takes longer is as good as none; the route's timeout may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A host that is gone swallows what is sent to it, and the call has to come to the next one before its own time is over.
+const ONE_OF_SEVERAL: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,28 @@
-//! Whether an upstream answers: which of its addresses are avoided, and when nothing is asked of it at all.
+//! Whether an upstream can be reached: which of its addresses are avoided, and when nothing is asked of it at all.
 //!
-//! Nothing that a browser can do alone counts against an upstream: not a call it gives up, not a body that it breaks off, and no
-//! answer, whatever its status.
+//! Only a connection that cannot be opened counts. A call that takes too long, and one that the upstream hangs up on, may be that one
+//! call's fault: whoever may call could have everybody else refused by it. For the same reason nothing counts that a browser does, and no
+//! status of an answer.
 
 use std::sync::atomic::Ordering;
 
 use super::origin::{CallError, Origin};
 use super::outline::Outline;
 use super::stage::{At, Stage};
-pub(super) use crate::metric::UpstreamFailure as Failure;
+use crate::metric::UpstreamFailure as Failure;
 use crate::proxy::error::texts;
 
 impl Origin {
     /// An answer came.
-    pub(super) fn answered(&self, address: usize, reused: bool) {
+    pub(super) fn answered(&self, address: usize) {
         if self.failures[address].load(Ordering::Relaxed) != 0 {
-            self.recovered(address, reused);
+            self.recovered(address);
         }
     }
 
     #[cold]
-    fn recovered(&self, address: usize, reused: bool) {
+    fn recovered(&self, address: usize) {
         let mut pools = self.pools();
-        // A connection from before does not show that another one can be had.
-        if reused && (pools.is_avoided(address) || pools.outage.is_some()) {
-            return;
-        }
         self.failures[address].store(0, Ordering::Relaxed);
         let (readmitted, over) = (pools.readmit(address), pools.outage.take());
         drop(pools);
@@ -42,22 +39,20 @@ impl Origin {
     }
 
     /// A connection broke off before the answer's head, and had not been idle before.
-    pub(super) fn broke(&self, address: usize, outline: &Outline, error: &hyper::Error) {
+    pub(super) fn broke(&self, outline: &Outline, error: &hyper::Error) {
         if outline.is_whole() && !error.is_user() {
-            self.failed(address, Failure::Broken, error);
+            self.counts.failed(Failure::Broken);
         }
     }
 
-    /// Counts a failure of an address.
-    pub(super) fn failed(&self, address: usize, failure: Failure, error: &(dyn std::error::Error + 'static)) {
-        self.counts.failed(failure);
+    /// There is no connection to an address.
+    pub(super) fn failed(&self, address: usize, error: &(dyn std::error::Error + 'static)) {
+        self.counts.failed(Failure::Connect);
         let (cause, upstream) = (texts(error), self.target.name());
         let mut pools = self.pools();
         let failures = self.failures[address].load(Ordering::Relaxed).saturating_add(1);
         self.failures[address].store(failures, Ordering::Relaxed);
-        // One call that takes too long may be the call's fault.
-        let is_bad = failure != Failure::Late || failures >= THRESHOLD;
-        let left = if is_bad { pools.avoid(address) } else { None };
+        let left = pools.avoid(address);
         let mut stopped = None;
         if let Some(outage) = &mut pools.outage {
             outage.cause.clone_from(&cause);
@@ -85,7 +80,7 @@ impl Origin {
         match error {
             CallError::Busy => self.counts.failed(Failure::Busy),
             CallError::Down(_) => self.counts.failed(Failure::Down),
-            CallError::Connect(_) | CallError::Broken(_) | CallError::Late => {}
+            CallError::Connect(_) | CallError::Refused(_) | CallError::Broken(_) | CallError::Late => {}
         }
     }
 
@@ -96,13 +91,12 @@ impl Origin {
                 self.refused(&CallError::Busy);
                 return CallError::Busy;
             }
-            At::Connecting(address) => self.failed(address, Failure::Connect, &CallError::Late),
-            At::Sent(address) => self.failed(address, Failure::Late, &CallError::Late),
+            At::Connecting(address) => self.failed(address, &CallError::Late),
+            At::Sent => self.counts.failed(Failure::Late),
         }
         CallError::Late
     }
 }
 
-/// Failures in a row, of each address, after which nothing is asked of an upstream; and answers in a row that come too late, after
-/// which an address is avoided.
+/// Failures in a row, of each address, after which nothing is asked of an upstream.
 const THRESHOLD: u32 = 5;

@@ -28,12 +28,12 @@ pub(super) struct Lent {
 impl Lent {
     /// Sends a request, and waits for the answer's head.
     pub(super) async fn send(mut self, mut request: Request<RequestBody>, stage: &Stage) -> Outcome {
-        stage.reached(At::Sent(self.address));
+        stage.reached(At::Sent);
         let outline = Outline::of(&request);
         *request.uri_mut() = origin_form(outline.target());
         match self.link.send(request).await {
             Ok(answer) => {
-                self.origin.answered(self.address, self.reused);
+                self.origin.answered(self.address);
                 Outcome::Answered(answer.map(|incoming| Answer::by(self, incoming)))
             }
             Err(error) => self.unanswered(error, outline),
@@ -48,7 +48,7 @@ impl Lent {
         }
         let error = error.into_error();
         if !self.reused {
-            self.origin.broke(self.address, &outline, &error);
+            self.origin.broke(&outline, &error);
             return Outcome::Broken { error, again: None };
         }
         let request = outline.twice(self.link.unanswered());

@@ -8,9 +8,10 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection};
+use hyper_util::rt::TokioIo;
 
 use super::outline::headers_of;
-use super::socket::Socket;
+use super::socket::{Begins, Socket};
 use crate::proxy::body::RequestBody;
 
 /// See the module. Nobody reads from it or writes to it but who polls it; dropped, it closes.
@@ -18,13 +19,14 @@ use crate::proxy::body::RequestBody;
 pub(super) struct Link {
     sender: http1::SendRequest<RequestBody>,
     line: Line,
+    begins: Begins,
 }
 
 /// The connection itself, apart from what requests are put in by.
 #[derive(Debug)]
 struct Line {
     /// None once it is closed.
-    connection: Option<Connection<Socket, RequestBody>>,
+    connection: Option<Connection<TokioIo<Socket>, RequestBody>>,
     /// What was asked last, if it closed before a byte of the answer came.
     unanswered: Option<Vec<u8>>,
 }
@@ -34,8 +36,10 @@ pub(super) type SendError = TrySendError<Request<RequestBody>>;
 
 impl Link {
     pub(super) async fn new(socket: Socket) -> hyper::Result<Self> {
-        let (sender, connection) = http1::handshake(socket).await?;
-        Ok(Self { sender, line: Line { connection: Some(connection), unanswered: None } })
+        let begins = Begins::default();
+        let io = TokioIo::new(socket.listening(begins.clone()));
+        let (sender, connection) = http1::handshake(io).await?;
+        Ok(Self { sender, line: Line { connection: Some(connection), unanswered: None }, begins })
     }
 
     /// Whether it can take a call; notices that the other side has closed it.
@@ -47,6 +51,7 @@ impl Link {
 
     /// Sends a request in origin form, and waits for the answer's head.
     pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.begins.now();
         let mut answer = pin!(self.sender.try_send_request(request));
         let line = &mut self.line;
         poll_fn(|cx| {
@@ -96,7 +101,7 @@ impl Line {
     fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
             let rest = connection.into_parts();
-            self.unanswered = rest.read_buf.is_empty().then(|| rest.io.into_asked());
+            self.unanswered = rest.read_buf.is_empty().then(|| rest.io.into_inner().into_asked()).flatten();
         }
     }
 }

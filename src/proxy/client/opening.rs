@@ -6,7 +6,6 @@ use http::{Request, Response};
 
 use super::answer::Answer;
 use super::connect::speaks_http2;
-use super::health::Failure;
 use super::lent::Lent;
 use super::link::Link;
 use super::once::Opened;
@@ -34,7 +33,7 @@ impl Origin {
         };
         let Outcome::Unsent(request) = outcome else { return outcome };
         let error = CallError::Connect("the connection was closed as soon as it was open".into());
-        self.failed(address, Failure::Connect, &error);
+        self.failed(address, &error);
         Outcome::Unreachable { address, error, request }
     }
 
@@ -49,7 +48,7 @@ impl Origin {
             let sender = self.begin(address, socket, generation).await?;
             return Ok(Ready::Shared(Shared { sender, origin: self.clone(), address, reused: false }));
         }
-        let link = Link::new(socket.listening()).await.map_err(|error| self.unusable(address, error))?;
+        let link = Link::new(socket).await.map_err(|error| self.unusable(address, error))?;
         Ok(Ready::Link(Lent { link: Box::new(link), origin: self.clone(), generation, address, reused: false }))
     }
 
@@ -92,14 +91,14 @@ impl Origin {
             }
         };
         let link = Link::new(socket).await.map_err(|error| self.unusable(address, error))?;
-        stage.reached(At::Sent(address));
+        stage.reached(At::Sent);
         match link.detach().send_request(request).await {
             Ok(answer) => {
-                self.answered(address, false);
-                Ok(answer.map(Answer::shared))
+                self.answered(address);
+                Ok(answer.map(Answer::alone))
             }
             Err(error) => {
-                self.broke(address, &outline, &error);
+                self.broke(&outline, &error);
                 Err(CallError::Broken(error))
             }
         }
@@ -116,13 +115,17 @@ impl Origin {
         stage.reached(At::Connecting(address));
         let (connector, generation) = self.pools().connector();
         let connected = connector.connect(&self.target, self.target.address(address), versions).await;
-        let io = connected.inspect_err(|error| self.failed(address, Failure::Connect, error))?;
+        let io = connected.inspect_err(|error| {
+            if matches!(error, CallError::Connect(_)) {
+                self.failed(address, error);
+            }
+        })?;
         Ok((Socket::new(io, place), generation))
     }
 
     fn unusable(&self, address: usize, error: hyper::Error) -> CallError {
         let error = CallError::Connect(error.into());
-        self.failed(address, Failure::Connect, &error);
+        self.failed(address, &error);
         error
     }
 }

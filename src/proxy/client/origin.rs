@@ -1,7 +1,7 @@
 //! The connections to one origin.
 
 use std::error::Error as StdError;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub(crate) enum CallError {
     /// There is no connection; nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] Box<dyn StdError + Send + Sync>),
+    /// There is none, and that says nothing about the upstream: a rule of ours, or no more files. Nothing was sent.
+    #[error("cannot connect")]
+    Refused(#[source] Box<dyn StdError + Send + Sync>),
     /// The connection broke off before the answer's head.
     #[error("the connection broke off")]
     Broken(#[source] hyper::Error),
@@ -115,8 +118,18 @@ impl Origin {
     }
 
     pub(super) fn exchange_connector(&self, connector: Connector) {
-        let left_behind = self.pools().exchange_connector(connector);
+        let mut pools = self.pools();
+        let left_behind = pools.exchange_connector(connector);
+        // What was wrong with the connections there were is not said of those to come.
+        let was_down = pools.outage.take().is_some();
+        let avoided = (0..self.target.width()).filter_map(|address| pools.readmit(address)).count();
+        drop(pools);
         drop(left_behind);
+        self.failures.iter().for_each(|failures| failures.store(0, Ordering::Relaxed));
+        (0..avoided).for_each(|_| self.counts.readmitted());
+        if was_down {
+            self.counts.up();
+        }
     }
 
     /// Sends a request, whose target has the origin in it. Dropping the future or the answer cancels the call; `stage` tells how
@@ -176,8 +189,9 @@ impl Origin {
 
     /// Finds a connection, or room for one; waits for that if need be.
     pub(super) async fn next(self: &Arc<Self>, wish: Wish, failed: &[usize], stage: &Stage) -> Result<Next, CallError> {
+        let mut let_through = !failed.is_empty();
         loop {
-            let choice = self.pools().choose(wish, failed);
+            let choice = self.pools().choose(wish, failed, &mut let_through);
             match choice.inspect_err(|error| self.refused(error))? {
                 Choice::Idle(address, idle, generation) => {
                     if let Some(lent) = self.lend(address, idle, generation) {
@@ -188,12 +202,16 @@ impl Origin {
                     let shared = Shared { sender, origin: self.clone(), address, reused: true };
                     return Ok(Next::Ready(Ready::Shared(shared)));
                 }
-                // What went wrong with it was counted, and is to be tried again, until the breaker says no.
                 Choice::Join(opened, address) => {
                     stage.reached(At::Connecting(address));
-                    if let Ok(sender) = opened.wait().await {
-                        let shared = Shared { sender, origin: self.clone(), address, reused: false };
-                        return Ok(Next::Ready(Ready::Shared(shared)));
+                    match opened.wait().await {
+                        Ok(sender) => {
+                            let shared = Shared { sender, origin: self.clone(), address, reused: false };
+                            return Ok(Next::Ready(Ready::Shared(shared)));
+                        }
+                        Err(error) if self.target.width() == 1 => return Err(error),
+                        // It is avoided now.
+                        Err(_) => {}
                     }
                 }
                 Choice::Open(address) => return Ok(Next::New(address, self.place())),

@@ -108,23 +108,25 @@ impl Pools {
         Some((address, idle, self.generation))
     }
 
-    /// What a call is to do that has not succeeded at the addresses in `failed`.
+    /// What a call is to do that has not succeeded at the addresses in `failed`. `let_through` is kept over its turns: a probe is one
+    /// until it is over.
     ///
     /// # Errors
     /// `Down`, if this call is no probe; `Busy`.
-    pub(super) fn choose(&mut self, wish: Wish, failed: &[usize]) -> Result<Choice, CallError> {
-        // Whoever has tried an address already is the probe.
-        if let (Some(outage), []) = (&mut self.outage, failed)
+    pub(super) fn choose(&mut self, wish: Wish, failed: &[usize], let_through: &mut bool) -> Result<Choice, CallError> {
+        if let Some(outage) = &mut self.outage
+            && !*let_through
             && !outage.backoff.take_probe()
         {
             return Err(CallError::Down(outage.cause.clone()));
         }
+        *let_through = true;
         let address = self.address(failed);
         let pool = &mut self.addresses[address];
         // Only a new connection shows that the address is back.
         let wish = if self.outage.is_some() || pool.avoided.is_some() { Wish::New } else { wish };
         if wish == Wish::Any {
-            if let Some(sender) = &pool.shared {
+            if let Some(sender) = pool.shared.as_ref().filter(|sender| !sender.is_full()) {
                 return Ok(Choice::Shared(address, sender.clone()));
             }
             if let Some(opened) = pool.opening.under_way() {
@@ -212,7 +214,8 @@ impl Pools {
     /// Keeps a connection for all calls, unless there is one.
     pub(super) fn share(&mut self, address: usize, generation: u64, sender: &Sender) {
         let shared = &mut self.addresses[address].shared;
-        if generation == self.generation && shared.as_ref().is_none_or(Sender::is_closed) {
+        if generation == self.generation && shared.as_ref().is_none_or(|shared| shared.is_closed() || shared.is_full())
+        {
             *shared = Some(sender.clone());
             self.queue.wake();
         }
@@ -224,8 +227,8 @@ impl Pools {
     }
 
     /// Unless another has taken its place.
-    pub(super) fn forget_shared(&mut self, address: usize) {
-        self.addresses[address].shared.take_if(|sender| sender.is_closed());
+    pub(super) fn forget_shared(&mut self, address: usize, sender: &Sender) {
+        self.addresses[address].shared.take_if(|shared| shared.is_same(sender));
     }
 
     pub(super) fn connector(&self) -> (Connector, u64) {
@@ -287,6 +290,10 @@ impl Pools {
 
 #[cfg(test)]
 impl Pools {
+    pub(super) fn lose_shared(&mut self, address: usize) {
+        self.addresses[address].shared = None;
+    }
+
     pub(super) fn open(&self) -> usize {
         self.open
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use h2::Reason;
 use http::Request;
 use hyper::client::conn::http2;
-use hyper::rt::{Read, Write};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::Answer;
 use super::origin::{Again, Origin, Outcome};
@@ -17,8 +17,32 @@ use super::queue::Wish;
 use super::stage::{At, Stage};
 use crate::proxy::body::RequestBody;
 
-/// A way to put requests in.
-pub(super) type Sender = http2::SendRequest<RequestBody>;
+/// A way to put requests in; every clone is a call, or may become one.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    requests: http2::SendRequest<RequestBody>,
+    calls: Arc<Call>,
+}
+
+/// A call under way, until its answer has ended.
+#[derive(Debug)]
+pub(super) struct Call;
+
+impl Sender {
+    pub(super) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// Whether both go to one connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.calls, &other.calls)
+    }
+
+    /// Whether calls go on another connection. The upstream may take more on this one, or fewer; then they wait for each other.
+    pub(super) fn is_full(&self) -> bool {
+        Arc::strong_count(&self.calls) > MOST
+    }
+}
 
 /// See the module; driven by a task, as long as there are senders.
 #[derive(Debug)]
@@ -32,51 +56,51 @@ pub(super) struct Shared {
 }
 
 /// Speaks HTTP/2 on a connection.
-pub(super) async fn begin(socket: impl Read + Write + Unpin + Send + 'static) -> hyper::Result<Sender> {
+pub(super) async fn begin(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> hyper::Result<Sender> {
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         // Until the upstream says how many it takes: what is too much it would refuse (RFC 9113 §5.1.2).
         .initial_max_send_streams(1)
         .adaptive_window(true)
-        .handshake(socket);
-    let (sender, connection) = handshake.await?;
+        .handshake(TokioIo::new(socket));
+    let (requests, connection) = handshake.await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream's connection broke off");
         }
     });
-    Ok(sender)
+    Ok(Sender { requests, calls: Arc::new(Call) })
 }
 
 impl Shared {
     /// Sends a request, and waits for the answer's head.
     pub(super) async fn send(mut self, request: Box<Request<RequestBody>>, stage: &Stage) -> Outcome {
-        stage.reached(At::Sent(self.address));
-        if self.sender.ready().await.is_err() {
-            self.origin.pools().forget_shared(self.address);
+        stage.reached(At::Sent);
+        if self.sender.requests.ready().await.is_err() {
+            self.origin.pools().forget_shared(self.address, &self.sender);
             return Outcome::Unsent(request);
         }
         let outline = Outline::of(&request);
         let headers = outline.has_no_body().then(|| request.headers().clone());
-        let mut error = match self.sender.try_send_request(*request).await {
+        let mut error = match self.sender.requests.try_send_request(*request).await {
             Ok(answer) => {
-                self.origin.answered(self.address, self.reused);
-                return Outcome::Answered(answer.map(Answer::shared));
+                self.origin.answered(self.address);
+                return Outcome::Answered(answer.map(|incoming| Answer::shared(incoming, self.sender.calls)));
             }
             Err(error) => error,
         };
         if let Some(request) = error.take_message() {
-            self.origin.pools().forget_shared(self.address);
+            self.origin.pools().forget_shared(self.address, &self.sender);
             return Outcome::Unsent(Box::new(request));
         }
         let error = error.into_error();
         let end = End::of(&error);
         if end != End::OfStream {
-            self.origin.pools().forget_shared(self.address);
+            self.origin.pools().forget_shared(self.address, &self.sender);
         }
         if end == End::OfConnection && !self.reused {
-            self.origin.broke(self.address, &outline, &error);
+            self.origin.broke(&outline, &error);
         }
         let request = match end {
             End::Unprocessed => headers.and_then(|headers| outline.again(headers)),
@@ -113,5 +137,7 @@ impl End {
     }
 }
 
+/// As many as RFC 9113 §6.5.2 would have every server take.
+const MOST: usize = 100;
 /// Finds dead connections before a call waits on one.
 const PING: Duration = Duration::from_secs(30);

@@ -13,8 +13,8 @@ pub(super) enum At {
     Queue,
     /// A connection to the address with this index is being opened.
     Connecting(usize),
-    /// It waits for the answer of the address with this index.
-    Sent(usize),
+    /// It waits for the answer.
+    Sent,
 }
 
 impl Stage {
@@ -26,8 +26,8 @@ impl Stage {
     pub(super) fn reached(&self, at: At) {
         let code = match at {
             At::Queue => QUEUE,
-            At::Connecting(address) => address << 1,
-            At::Sent(address) => address << 1 | 1,
+            At::Sent => SENT,
+            At::Connecting(address) => address,
         };
         self.0.store(code, Ordering::Relaxed);
     }
@@ -35,10 +35,11 @@ impl Stage {
     pub(super) fn now(&self) -> At {
         match self.0.load(Ordering::Relaxed) {
             QUEUE => At::Queue,
-            code if code & 1 == 0 => At::Connecting(code >> 1),
-            code => At::Sent(code >> 1),
+            SENT => At::Sent,
+            address => At::Connecting(address),
         }
     }
 }
 
 const QUEUE: usize = usize::MAX;
+const SENT: usize = usize::MAX - 1;

@@ -3,7 +3,6 @@
 use h2::Reason;
 use h2::server::{self, SendResponse};
 use http::Response;
-use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 
 use super::*;
@@ -14,8 +13,7 @@ type Server = server::Connection<DuplexStream, Bytes>;
 async fn shared(upstream: &Upstream) -> (Arc<Origin>, Server) {
     let origin = upstream.origin(&Client::for_tests());
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let (sender, server) =
-        tokio::join!(crate::proxy::client::shared::begin(TokioIo::new(ours)), server::handshake(theirs));
+    let (sender, server) = tokio::join!(crate::proxy::client::shared::begin(ours), server::handshake(theirs));
     origin.pools().share(0, 0, &sender.unwrap());
     (origin, server.unwrap())
 }
@@ -43,7 +41,7 @@ async fn a_stream_that_was_refused_is_sent_again_by_any_method() {
         let (origin, server) = shared(&upstream).await;
         let called = calling(&origin, request(method, upstream.address));
         let (mut respond, _driving) = next(server).await;
-        origin.pools().forget_shared(0);
+        origin.pools().lose_shared(0);
         respond.send_reset(Reason::REFUSED_STREAM);
         answer(&mut upstream.accepted().await, OK).await;
         assert_eq!(called.await.unwrap().unwrap(), "ok");
@@ -61,7 +59,7 @@ async fn a_stream_that_was_reset_otherwise_is_not_sent_again_and_the_connection_
     respond.send_reset(Reason::INTERNAL_ERROR);
     assert!(matches!(called.await.unwrap(), Err(CallError::Broken(_))));
     assert!(upstream.nobody_came());
-    assert!(matches!(origin.pools().choose(Wish::Any, &[]), Ok(Choice::Shared(..))));
+    assert!(matches!(origin.pools().choose(Wish::Any, &[], &mut false), Ok(Choice::Shared(..))));
 }
 
 #[tokio::test]
