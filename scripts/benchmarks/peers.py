@@ -167,6 +167,11 @@ def install(names):
         oauth2_proxy()
 
 
+def needed(names):
+    """The programs without which `install` would fail."""
+    return ["go"] if any(name.startswith("oauth2-proxy") for name in names) and not oauth2_proxy_built().exists() else []
+
+
 def versions():
     """Of those that are there."""
     query = ["dpkg-query", "--show", "--showformat", "${Version}", "libapache2-mod-auth-openidc"]
@@ -192,9 +197,8 @@ def oauth2_proxy():
     (folder / "go.sum").unlink(missing_ok=True)
     try:
         subprocess.run(["go", "build", "-mod=mod", "-o", program, module], cwd=folder, check=True, stdout=sys.stderr)
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        sys.exit(f"oauth2-proxy {OAUTH2_PROXY} cannot be built ({error}): install Go 1.23 or newer from https://go.dev/dl, or leave it out "
-                 "with --peers apache")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"oauth2-proxy {OAUTH2_PROXY} cannot be built ({error}): it needs Go 1.23 or newer; --peers apache leaves it out")
     return program
 
 
