@@ -208,7 +208,7 @@ server {
   listen 127.0.0.1:%(listen)d backlog=4096 %(tls)s;
   location / {
     proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Cookie "";
-    proxy_set_header Authorization "Bearer %(token)s";
+    proxy_set_header Authorization "Bearer %(token)s"; proxy_max_temp_file_size 0;
   }
 }
 """
