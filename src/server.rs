@@ -9,6 +9,7 @@ mod room;
 #[cfg(unix)]
 mod socket;
 mod stall;
+mod streams;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -22,12 +23,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -42,6 +43,7 @@ use self::room::{Place, Room};
 #[cfg(unix)]
 pub use self::socket::SocketError;
 use self::stall::WriteLimit;
+use self::streams::{Pieces, Streams};
 use crate::config;
 #[cfg(unix)]
 use crate::guard::operator::OverSocket;
@@ -60,7 +62,7 @@ pub(crate) struct Limits {
     pub(crate) max_connections: u32,
     /// From one answer (or the connection's start) to the end of the next request's head; also for TLS handshakes.
     pub(crate) head_timeout: Duration,
-    /// How long a client may read nothing of what we have for it.
+    /// How long a client may read nothing of what we have for it: of its connection, or of one HTTP/2 stream.
     pub(crate) write_timeout: Duration,
     /// How long an HTTP/2 connection stays open without a new request: for this long at least, and for twice as long at most.
     pub(crate) http2_idle: Duration,
@@ -168,7 +170,7 @@ struct Server<A> {
     tls: Option<TlsAcceptor>,
     app: A,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<Streams>,
     limits: Limits,
     /// Tells connections to end after the request under way.
     finish: CancellationToken,
@@ -222,6 +224,7 @@ impl<A: Answer> Server<A> {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = self.service(sender, Arc::clone(&signs));
+        let service = service_fn(move |request| service.call(request).map_ok(|answer| answer.map(Pieces::of)));
         let connection = self.http2.serve_connection(TokioIo::new(stream), service);
         let idle = signs.idle(self.limits.http2_idle);
         if let Err(error) = self.carry(connection, http2::Connection::graceful_shutdown, idle).await {
@@ -292,8 +295,8 @@ fn speaks_http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn speaks_http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn speaks_http2(limits: &Limits) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams { limit: limits.write_timeout });
     // RFC 9113 §6.5.2 has 32 bytes more for each field.
     let max_headers = roomy(limits.max_headers) + 32 * u64::from(limits.max_header_count);
     builder

@@ -34,7 +34,8 @@ pub(super) async fn get(
     if parts.method == Method::HEAD {
         return Err(Error::LoginNeedsNavigation);
     }
-    csrf::check_navigation(&parts.headers)?;
+    // A page of others could use up what its visitors' network may ask for, frame by frame.
+    csrf::check_unframed_navigation(&parts.headers)?;
     let query = parts.uri.query().unwrap_or_default();
     match split_hop(query) {
         None => {
@@ -61,7 +62,7 @@ pub(super) async fn post(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Error> {
-    csrf::check_navigation(request.headers())?;
+    csrf::check_unframed_navigation(request.headers())?;
     caller.check(frontend.now())?;
     let too_large = || Error::LoginResponseInvalid(ResponseReason::TooLarge);
     let form = whole(request.into_body(), LARGEST_FORM).await.map_err(|error| match error {

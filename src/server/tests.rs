@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioExecutor;
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;

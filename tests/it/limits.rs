@@ -323,6 +323,28 @@ async fn callbacks_of_one_address_are_limited_but_not_one_that_ends_a_login() {
     assert!(browser.is_logged_in().await);
 }
 
+/// A foreign page with many frames would put off the logins of everybody in its visitor's network.
+#[tokio::test]
+async fn a_callback_in_a_frame_is_refused_and_not_counted() {
+    counted!(handle);
+    let app = behind_a_proxy("2/1m").start().await;
+    let mut browser = app.browser();
+    let framed = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+    for _ in 0..3 {
+        for (method, path) in [
+            (Method::GET, "/bff/callback?code=c&state=s"),
+            (Method::GET, "/bff/callback?code=c&state=s&hop=1"),
+            (Method::POST, "/bff/callback"),
+        ] {
+            let answer = browser.fetch_with(method, path, &framed, Vec::new()).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+            assert!(answer.text().contains("login-needs-navigation"));
+        }
+    }
+    assert_eq!(limited(&handle, "login_rate"), 0);
+    assert_eq!(opens(&app, "/bff/callback?code=c&state=s", "127.0.0.1").await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn without_a_rate_logins_have_no_limit() {
     let app = behind_a_proxy("off").start().await;

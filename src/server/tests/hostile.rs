@@ -232,3 +232,46 @@ fn a_client_that_reads_no_answer_is_counted() {
         until(&handle, "cloakroom_limited_total{limit=\"write_timeout\"} 1\n").await;
     });
 }
+
+#[tokio::test]
+async fn http2_streams_that_nobody_reads_are_reset_and_counted_and_other_clients_go_on() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let go = Arc::new(Notify::new());
+    let told = Arc::clone(&go);
+    let events = move || async move {
+        let first = stream::once(async { Ok::<_, Infallible>("one") });
+        Body::from_stream(first.chain(stream::once(async move {
+            told.notified().await;
+            Ok("two")
+        })))
+    };
+    let router = peer_echo().route("/events", get(events));
+    let short = Limits { write_timeout: Duration::from_millis(50), ..limits() };
+    let (server, root) = start_tls(router, short).await;
+
+    let stream = TokioIo::new(connect_tls(&server, &root, b"h2").await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://localhost/events").body(Body::empty()).unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+
+    let mut stream = connect_tls(&server, &root, b"h2").await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE.
+    stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+    for request in 0..HTTP2_STREAMS {
+        stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * request + 1, REQUEST)).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    let mut reset = 0;
+    while reset < HTTP2_STREAMS {
+        let (kind, _, _) = read(&mut stream).await.unwrap();
+        assert_ne!(kind, DATA);
+        reset += u32::from(kind == RST_STREAM);
+    }
+    until(&recorder.handle(), "cloakroom_limited_total{limit=\"write_timeout\"} 128\n").await;
+    go.notify_one();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "two");
+}
