@@ -93,6 +93,32 @@ mod routes;
 mod server;
 mod tls;
 
+/// What must hold for any bytes, for `fuzz/` and its corpus: each panics if it does not.
+#[cfg(any(test, feature = "test-util"))]
+#[doc(hidden)]
+pub mod properties {
+    pub use crate::guard::properties::forwarded;
+    pub use crate::oidc::properties::{id_token, jws};
+    pub use crate::proxy::properties::{challenge, cookies, path, request_headers, response_headers};
+    pub use crate::session::properties::return_to;
+
+    /// Takes the input of a target.
+    pub type Property = fn(&[u8]);
+
+    /// Each by the name of its target and of its corpus.
+    pub const ALL: [(&str, Property); 9] = [
+        ("challenge", challenge),
+        ("cookies", cookies),
+        ("forwarded", forwarded),
+        ("id_token", id_token),
+        ("jws", jws),
+        ("path", path),
+        ("request_headers", request_headers),
+        ("response_headers", response_headers),
+        ("return_to", return_to),
+    ];
+}
+
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod cli;

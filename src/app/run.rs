@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::watch::{Load, Watch};
 use super::{BuildError, Cloakroom, CloakroomBuilder, ServeError, keys, scope};
@@ -23,7 +23,7 @@ pub(crate) async fn serve(
     exporter: impl Fn() -> String + Send + Sync + 'static,
 ) -> Result<(), ServeError> {
     let watch = Watch::new(&config, load);
-    let listener = listen(config.server.listen).await?;
+    let listener = listen(config.server.listen)?;
     run(Cloakroom::builder(config).metrics(exporter), listener, until_told(), Some(watch)).await
 }
 
@@ -81,13 +81,22 @@ pub(crate) async fn upkeep(config: &Config) -> Result<Upkeep, BuildError> {
     Ok(Upkeep::new(config.frontends.iter().map(sealed).collect()))
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+/// Like `TcpListener::bind`, which lets 128 connections wait to be accepted: in a burst of more, the others are made a second later,
+/// when their first packet is sent again.
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listening = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        #[cfg(not(windows))]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listening().map_err(|source| ServeError::Listen { address, source })
 }
 
 async fn listen_for_operators(at: &AdminListen) -> Result<Listener, ServeError> {
     match at {
-        AdminListen::Address(address) => listen(*address).await.map(Listener::from),
+        AdminListen::Address(address) => listen(*address).map(Listener::from),
         #[cfg(unix)]
         AdminListen::Unix(path) => {
             Listener::unix(path).await.map_err(|source| ServeError::Socket { path: path.clone(), source })
@@ -115,3 +124,6 @@ async fn signalled() {
 async fn signalled() {
     let _ = tokio::signal::ctrl_c().await;
 }
+
+/// What may wait to be accepted; the system has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;

@@ -24,5 +24,7 @@ pub(crate) mod head;
 pub(crate) mod headers;
 pub(crate) mod in_flight;
 pub(crate) mod operator;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod properties;
 pub(crate) mod rate;
 pub(crate) mod session;

@@ -15,6 +15,8 @@ mod jws;
 mod logout;
 mod metadata;
 mod options;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod properties;
 mod provider;
 mod relying_party;
 mod response;

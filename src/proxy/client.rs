@@ -106,14 +106,14 @@ impl Client {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "test-util"))]
 impl Client {
     /// Trusts nobody; for plain HTTP.
     pub(crate) fn for_tests() -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .unwrap()
+            .expect("the provider has them")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         Self::new(Arc::new(tls), DeniedAddresses::default())

@@ -21,6 +21,8 @@ mod location;
 #[cfg(feature = "test-util")]
 pub(crate) mod micro;
 mod path;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod properties;
 mod replay;
 mod route;
 mod upgrade;

@@ -246,7 +246,7 @@ impl RouteTable {
     }
 
     /// All routes, as configured.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test-util"))]
     pub(super) fn routes(&self) -> &[Route] {
         &self.routes
     }
@@ -341,7 +341,17 @@ mod tests {
     #[test]
     fn a_more_specific_route_cannot_be_walked_around() {
         let table = table(&[("/api", &[]), ("/api/admin", &[])]);
-        for path in ["/api/%61dmin/x", "/api/Admin", "/api/admin;v=1/x", "/api/ADMIN/x", "/api/admin%3b/x"] {
+        for path in [
+            "/api/%61dmin/x",
+            "/api/%2561dmin/x",
+            "/api/Admin",
+            "/api/admin;v=1/x",
+            "/api/ADMIN/x",
+            "/api/admin%3b/x",
+            "/api/admin%3Fx/y",
+            "/api/admin%20/x",
+            "/api/;x/admin",
+        ] {
             assert_eq!(table.find(path, &Method::GET).unwrap_err(), FindError::PathRejected, "{path}");
         }
         assert_eq!(found(&table, "/api/Orders/%41;b"), Some("/api"));

@@ -146,8 +146,6 @@ const PREFIX: &str = "__Host-Http-";
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn policy(url: &str) -> CookiePolicy {
@@ -199,18 +197,5 @@ mod tests {
     fn frontends_on_one_host_have_cookies_of_their_own() {
         let url = Url::parse("https://host.example/shop/").expect("a URL");
         assert_eq!(CookiePolicy::new("cloakroom", &url, Some("shop")).session_name(), "__Host-Http-cloakroom-shop");
-    }
-
-    proptest! {
-        #[test]
-        fn reading_cookies_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut headers = HeaderMap::new();
-            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                headers.append(header::COOKIE, value);
-            }
-            let policy = policy("http://localhost:8080/");
-            let _ = policy.session(&headers);
-            let _ = policy.slotted(Slotted::Login, &headers).count();
-        }
     }
 }

@@ -10,6 +10,8 @@ mod establish;
 mod following;
 mod login_attempts;
 mod own;
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) mod properties;
 mod recent;
 mod return_to;
 mod since;
@@ -29,6 +31,8 @@ use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use cookies::Slotted;
 pub(crate) use cookies::{CookiePolicy, Life};
 pub(crate) use device::Device;
 pub(crate) use establish::{EstablishError, Established, Limits};

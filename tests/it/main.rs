@@ -15,6 +15,7 @@ mod damage;
 mod embedding;
 mod events;
 mod frontchannel_logout;
+mod fuzz;
 mod layers;
 mod limits;
 mod login;

@@ -6,6 +6,7 @@
 mod backchannel_logout;
 mod browser;
 mod cloakroom;
+mod crowds;
 mod gate;
 mod idp;
 mod postgres;

@@ -4,7 +4,7 @@
 //! `scripts/soak` runs it for longer than half a minute: `CLOAKROOM_SOAK_SECONDS`.
 
 mod ledger;
-mod memory;
+pub(crate) mod memory;
 mod people;
 
 use std::time::{Duration, Instant};

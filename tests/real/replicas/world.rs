@@ -201,7 +201,8 @@ impl World {
 }
 
 impl Replica {
-    async fn ready(mut process: Process) -> Self {
+    /// A process that was just started, once it listens.
+    pub(crate) async fn ready(mut process: Process) -> Self {
         let lines = process.lines().clone();
         let addresses = eventually("the program listens", || {
             let lines = lines.all();

@@ -61,8 +61,8 @@ impl fmt::Display for Memory {
     }
 }
 
-/// `VmRSS`, in KiB.
-fn resident(id: u32) -> Option<u64> {
+/// `VmRSS`, in KiB; none if the process is gone.
+pub(crate) fn resident(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
