@@ -137,7 +137,6 @@ impl fmt::Debug for Upstream {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use url::Url;
 
     use super::super::properties;
     use super::*;
