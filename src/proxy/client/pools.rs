@@ -116,11 +116,12 @@ impl Pools {
     pub(super) fn choose(&mut self, wish: Wish, failed: &[usize], let_through: &mut bool) -> Result<Choice, CallError> {
         if let Some(outage) = &mut self.outage
             && !*let_through
-            && !outage.backoff.take_probe()
         {
-            return Err(CallError::Down(outage.cause.clone()));
+            if !outage.backoff.take_probe() {
+                return Err(CallError::Down(outage.cause.clone()));
+            }
+            *let_through = true;
         }
-        *let_through = true;
         let address = self.address(failed);
         let pool = &mut self.addresses[address];
         // Only a new connection shows that the address is back.
